@@ -1,0 +1,32 @@
+// Where memory lies and work runs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace graft {
+
+enum class DeviceType : std::uint8_t { cpu, cuda };
+
+struct Device {
+  DeviceType type = DeviceType::cpu;
+  std::int8_t index = 0;
+
+  static constexpr Device cpu() { return {DeviceType::cpu, 0}; }
+  static constexpr Device cuda(int index = 0) { return {DeviceType::cuda, static_cast<std::int8_t>(index)}; }
+
+  bool is_cpu() const { return type == DeviceType::cpu; }
+  bool is_cuda() const { return type == DeviceType::cuda; }
+  friend bool operator==(const Device&, const Device&) = default;
+};
+
+/// "cpu" or "cuda:0".
+std::string to_string(Device device);
+
+/// The queue that work runs on. On the CPU work is done when the call returns; on CUDA `native` is a cudaStream_t.
+struct Stream {
+  Device device = Device::cpu();
+  void* native = nullptr;
+};
+
+}  // namespace graft

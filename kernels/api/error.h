@@ -1,0 +1,62 @@
+// The library's exception, and string building without <sstream> in public headers.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace graft {
+
+/// Every error the library throws. The message says what was refused, where, what came and what was expected.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// One argument of `cat`: text or a number, printed the short way.
+class Piece {
+ public:
+  Piece(std::string_view text) : text_(text) {}
+  Piece(const std::string& text) : text_(text) {}
+  Piece(const char* text) : text_(text) {}
+  Piece(char c) : text_(1, c) {}
+  Piece(bool value) : text_(value ? "true" : "false") {}
+  Piece(int value) : text_(std::to_string(value)) {}
+  Piece(unsigned value) : text_(std::to_string(value)) {}
+  Piece(long value) : text_(std::to_string(value)) {}
+  Piece(unsigned long value) : text_(std::to_string(value)) {}
+  Piece(long long value) : text_(std::to_string(value)) {}
+  Piece(unsigned long long value) : text_(std::to_string(value)) {}
+  Piece(double value);
+  Piece(float value) : Piece(static_cast<double>(value)) {}
+
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+std::string concat(std::initializer_list<Piece> pieces);
+
+/// Joins text and numbers: cat("x has ", 3, " rows").
+template <class... Parts>
+std::string cat(const Parts&... parts) {
+  return concat({Piece(parts)...});
+}
+
+/// Throws Error(cat(parts...)).
+template <class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+  throw Error(concat({Piece(parts)...}));
+}
+
+/// Throws Error(cat(parts...)) unless `ok`. Checked in every build type.
+template <class... Parts>
+inline void check(bool ok, const Parts&... parts) {
+  if (!ok) [[unlikely]]
+    fail(parts...);
+}
+
+}  // namespace graft

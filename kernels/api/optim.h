@@ -1,0 +1,42 @@
+// Optimiser updates over a list of parameters at once (one launch on a GPU).
+#pragma once
+
+#include <graft/kernels/api/tensor_ref.h>
+
+namespace graft::kernels {
+
+/// One parameter of a multi-tensor update. param, grad, state and mask lie densely in the same element order.
+struct OptimParam {
+  TensorRef param, grad;    // one floating dtype
+  TensorRef state0, state1; // SGD: momentum buffer, -; Adam: first, second moment. f64 for f64 params, else f32
+  TensorRef mask;           // u8 or bool, undefined for none: elements with 0 keep their bytes and their state
+  double lr = 0;
+  double weight_decay = 0;
+  double multiplier = 1;    // scales the whole step, decay included, after the optimiser's own normalisation
+  std::int64_t step = 1;    // 1 for this parameter's first update
+};
+
+/// torch.optim.SGD: g = grad_scale grad + wd p; if momentum: buf = g at the first step, else momentum buf +
+/// (1 - dampening) g; g = nesterov ? g + momentum buf : buf;  p -= multiplier lr g.
+struct SgdArgs {
+  static constexpr const char* name = "sgd";
+  const OptimParam* params = nullptr;
+  std::int64_t count = 0;
+  double momentum = 0, dampening = 0;
+  bool nesterov = false;
+  double grad_scale = 1;  // the clip factor
+};
+
+/// torch.optim.Adam (decoupled = false: g += wd p) and AdamW (decoupled: p -= multiplier lr wd p). Kingma and Ba, 2015;
+/// Loshchilov and Hutter, 2019:  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
+/// p -= multiplier lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps).
+struct AdamArgs {
+  static constexpr const char* name = "adam";
+  const OptimParam* params = nullptr;
+  std::int64_t count = 0;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  bool decoupled = false;
+  double grad_scale = 1;
+};
+
+}  // namespace graft::kernels

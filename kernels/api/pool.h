@@ -1,0 +1,61 @@
+// Max, average and adaptive average pooling over NHWC images.
+#pragma once
+
+#include <graft/kernels/api/tensor_ref.h>
+
+namespace graft::kernels {
+
+struct PoolGeometry {
+  std::int64_t kernel_h = 2, kernel_w = 2;
+  std::int64_t stride_h = 2, stride_w = 2;
+  std::int64_t padding_h = 0, padding_w = 0;    // at most half the kernel
+  std::int64_t dilation_h = 1, dilation_w = 1;  // max pooling only
+  bool count_include_pad = true;                // average pooling only: padding counts in the divisor
+
+  friend bool operator==(const PoolGeometry&, const PoolGeometry&) = default;
+};
+
+/// y = max over each window; padding is -infinity; NaN in a window gives NaN; the first of equal values wins.
+/// x (N, C, H, W), y (N, C, P, Q) channels-last, one floating dtype. index (N, C, P, Q) channels-last i32: the position
+/// h * W + w of the maximum in its input plane, or undefined when no backward will follow.
+struct MaxPoolArgs {
+  static constexpr const char* name = "max_pool";
+  TensorRef x, y, index;
+  PoolGeometry geometry;
+  bool relu = false;  // y = max(maximum, 0); the backward passes no gradient where y is not positive (NaN passes)
+};
+
+/// gx: gy summed into the positions that index names; everything else zero. If `relu`, y of the forward is given and a
+/// gradient flows only where it is greater than zero.
+struct MaxPoolBackwardArgs {
+  static constexpr const char* name = "max_pool_backward";
+  TensorRef gy, index, y, gx;  // y may be undefined unless relu
+  PoolGeometry geometry;
+  bool relu = false;
+};
+
+/// y = average over each window. Shapes as MaxPoolArgs.
+struct AvgPoolArgs {
+  static constexpr const char* name = "avg_pool";
+  TensorRef x, y;
+  PoolGeometry geometry;
+};
+
+struct AvgPoolBackwardArgs {
+  static constexpr const char* name = "avg_pool_backward";
+  TensorRef gy, gx;
+  PoolGeometry geometry;
+};
+
+/// Output position p averages the inputs floor(p H / P) .. ceil((p + 1) H / P) - 1 (PyTorch's adaptive_avg_pool2d).
+struct AdaptiveAvgPoolArgs {
+  static constexpr const char* name = "adaptive_avg_pool";
+  TensorRef x, y;
+};
+
+struct AdaptiveAvgPoolBackwardArgs {
+  static constexpr const char* name = "adaptive_avg_pool_backward";
+  TensorRef gy, gx;
+};
+
+}  // namespace graft::kernels

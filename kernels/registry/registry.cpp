@@ -1,0 +1,117 @@
+#include <graft/kernels/registry/registry.h>
+
+#include <array>
+#include <atomic>
+
+#include <graft/kernels/reference/table.h>
+#ifdef GRAFT_WITH_ONEDNN
+#include <graft/kernels/cpu/table.h>
+#endif
+
+namespace graft::kernels {
+namespace {
+
+constexpr int kNoPreference = -1;
+thread_local int preferred_backend = kNoPreference;
+
+template <class T, class List>
+struct PositionOf;
+template <class T, class... Rest>
+struct PositionOf<T, OpList<T, Rest...>> {
+  static constexpr std::size_t value = 0;
+};
+template <class T, class First, class... Rest>
+struct PositionOf<T, OpList<First, Rest...>> {
+  static constexpr std::size_t value = 1 + PositionOf<T, OpList<Rest...>>::value;
+};
+
+template <class List>
+struct Names;
+template <class... Args>
+struct Names<OpList<Args...>> {
+  static constexpr std::array<const char*, sizeof...(Args)> value = {Args::name...};
+};
+constexpr auto& op_names = Names<AllOps>::value;
+
+std::array<std::atomic<std::uint64_t>, op_names.size()> call_counts{};
+
+template <class Args>
+const BackendTable& select(const Args& args, DeviceType device) {
+  std::string reasons;
+  for (const BackendTable* table : backends(device)) {
+    if (preferred_backend != kNoPreference && static_cast<int>(table->id) != preferred_backend) continue;
+    const Row<Args>& row = table->template row<Args>();
+    Support support = row.run ? row.supports(args) : Support::no("has no such op");
+    if (support.ok) return *table;
+    reasons += cat("\n  ", name(table->id), ": ", support.reason);
+  }
+  if (reasons.empty())
+    reasons = cat("\n  no backend of ", to_string(Device{device, 0}), " is built in",
+                  preferred_backend == kNoPreference
+                      ? std::string()
+                      : cat(" that BackendScope asks for (", name(static_cast<BackendId>(preferred_backend)), ")"));
+  fail(Args::name, ": no backend on ", to_string(Device{device, 0}), " can run this:", reasons);
+}
+
+}  // namespace
+
+std::span<const BackendTable* const> backends(DeviceType device) {
+  static const std::vector<const BackendTable*> cpu = {
+#ifdef GRAFT_WITH_ONEDNN
+      &cpu::table(),
+#endif
+      &reference::table()};
+  static const std::vector<const BackendTable*> none;
+  return device == DeviceType::cpu ? cpu : none;
+}
+
+const BackendTable* find_backend(BackendId id) {
+  for (DeviceType device : {DeviceType::cpu, DeviceType::cuda})
+    for (const BackendTable* table : backends(device))
+      if (table->id == id) return table;
+  return nullptr;
+}
+
+template <class Args>
+void run(const Args& args, Stream& stream) {
+  const BackendTable& table = select(args, stream.device.type);
+  call_counts[PositionOf<Args, AllOps>::value].fetch_add(1, std::memory_order_relaxed);
+  table.row<Args>().run(args, stream);
+}
+
+namespace {
+// Emits run<Args> for every op of the list.
+template <class... Args>
+auto instantiate(OpList<Args...>) {
+  return std::tuple{&run<Args>...};
+}
+[[maybe_unused]] const auto instantiated = instantiate(AllOps{});
+}  // namespace
+
+BackendScope::BackendScope(BackendId id) : previous_(preferred_backend) { preferred_backend = static_cast<int>(id); }
+BackendScope::~BackendScope() { preferred_backend = previous_; }
+
+std::uint64_t kernel_calls(std::string_view op) {
+  for (std::size_t i = 0; i < op_names.size(); ++i)
+    if (op == op_names[i]) return call_counts[i].load(std::memory_order_relaxed);
+  fail("kernel_calls: no op is named '", op, "'");
+}
+
+std::uint64_t kernel_calls() {
+  std::uint64_t total = 0;
+  for (const auto& count : call_counts) total += count.load(std::memory_order_relaxed);
+  return total;
+}
+
+std::vector<KernelCount> kernel_counts() {
+  std::vector<KernelCount> counts;
+  for (std::size_t i = 0; i < op_names.size(); ++i)
+    if (const auto calls = call_counts[i].load(std::memory_order_relaxed)) counts.push_back({op_names[i], calls});
+  return counts;
+}
+
+void reset_kernel_counts() {
+  for (auto& count : call_counts) count.store(0, std::memory_order_relaxed);
+}
+
+}  // namespace graft::kernels

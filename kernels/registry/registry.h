@@ -1,0 +1,47 @@
+// Which backends serve an op on a device, in which order; running an op on the first that can.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <graft/kernels/api/table.h>
+
+namespace graft::kernels {
+
+/// The backends of a device in the order they are asked. CPU: cpu (oneDNN and vector loops: f32 and the storage types), then
+/// reference (every dtype, f64 among them).
+std::span<const BackendTable* const> backends(DeviceType device);
+
+/// The table of one backend, or nullptr when it is not built in.
+const BackendTable* find_backend(BackendId id);
+
+/// Runs `args` on the first backend of stream.device that supports it (or on the one BackendScope asks for).
+/// Throws Error that lists every backend's reason when none does.
+template <class Args>
+void run(const Args& args, Stream& stream);
+
+/// While it lives, ops of this thread run on this backend only; nothing falls back silently.
+class BackendScope {
+ public:
+  explicit BackendScope(BackendId id);
+  ~BackendScope();
+  BackendScope(const BackendScope&) = delete;
+  BackendScope& operator=(const BackendScope&) = delete;
+
+ private:
+  int previous_;
+};
+
+/// How often each op has run in this process, by the op's name ("conv2d_backward_weight"): what tests and profiles ask.
+std::uint64_t kernel_calls(std::string_view op);
+std::uint64_t kernel_calls();
+struct KernelCount {
+  std::string op;
+  std::uint64_t calls = 0;
+};
+std::vector<KernelCount> kernel_counts();
+void reset_kernel_counts();
+
+}  // namespace graft::kernels

@@ -1,0 +1,66 @@
+#include <graft/kernels/runtime/parallel.h>
+
+#include <omp.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <exception>
+
+#include <graft/kernels/api/error.h>
+
+namespace graft {
+namespace {
+
+int initial_thread_count() {
+  for (const char* variable : {"GRAFT_NUM_THREADS", "OMP_NUM_THREADS"})
+    if (const char* text = std::getenv(variable))
+      if (const int count = std::atoi(text); count >= 1) return count;
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return std::max(1, CPU_COUNT(&allowed));
+  return std::max(1, omp_get_num_procs());
+}
+
+int& thread_count() {
+  static int count = initial_thread_count();
+  return count;
+}
+
+}  // namespace
+
+void set_num_threads(int count) {
+  check(count >= 1, "set_num_threads: expected 1 or more, got ", count);
+  thread_count() = count;
+  omp_set_num_threads(count);  // oneDNN asks OpenMP
+}
+
+int num_threads() { return thread_count(); }
+
+void detail::parallel_for(std::int64_t count, std::int64_t grain, void (*body)(void*, std::int64_t, std::int64_t),
+                          void* context) {
+  if (count <= 0) return;
+  grain = std::max<std::int64_t>(grain, 1);
+  const auto threads =
+      static_cast<int>(std::min<std::int64_t>(num_threads(), count / grain + (count % grain ? 1 : 0)));
+  if (threads <= 1 || omp_in_parallel()) {
+    body(context, 0, count);
+    return;
+  }
+  std::exception_ptr error;
+#pragma omp parallel num_threads(threads)
+  {
+    const std::int64_t n = omp_get_num_threads(), id = omp_get_thread_num();
+    const std::int64_t begin = count * id / n, end = count * (id + 1) / n;
+    if (begin < end) {
+      try {
+        body(context, begin, end);
+      } catch (...) {
+#pragma omp critical(graft_parallel_error)
+        error = std::current_exception();
+      }
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace graft

@@ -1,0 +1,32 @@
+// The thread count, and loops over it. One OpenMP runtime serves our loops and oneDNN.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace graft {
+
+/// Threads that ops on the CPU use, 1 or more. Default: GRAFT_NUM_THREADS, else OMP_NUM_THREADS, else all cores this
+/// process may run on. Results never depend on it. Throws Error when count < 1.
+void set_num_threads(int count);
+int num_threads();
+
+namespace detail {
+void parallel_for(std::int64_t count, std::int64_t grain, void (*body)(void*, std::int64_t, std::int64_t), void* context);
+}
+
+/// Calls f(begin, end) on consecutive ranges that cover [0, count), each at least `grain` long (but the last), in
+/// parallel; serial when one grain covers all or when already inside a parallel region. An exception thrown by f is
+/// rethrown to the caller. How the range is cut depends on the thread count: where the order of additions matters, cut into
+/// fixed chunks yourself and loop over chunk numbers.
+template <class F>
+void parallel_for(std::int64_t count, std::int64_t grain, F&& f) {
+  detail::parallel_for(
+      count, grain,
+      [](void* context, std::int64_t begin, std::int64_t end) {
+        (*static_cast<std::remove_reference_t<F>*>(context))(begin, end);
+      },
+      const_cast<void*>(static_cast<const void*>(&f)));
+}
+
+}  // namespace graft
