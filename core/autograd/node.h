@@ -1,0 +1,86 @@
+// The tape: one Node an op that was recorded, with what its backward needs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <graft/core/tensor.h>
+
+namespace graft {
+
+/// Is the calling thread recording? True at first; NoGrad turns it off while it lives.
+bool grad_enabled();
+
+class NoGrad {
+ public:
+  NoGrad();
+  ~NoGrad();
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  bool previous_;
+};
+
+/// A tensor kept for backward. Reading it back throws Error, naming the tensor and the op, if it was changed in between.
+class Saved {
+ public:
+  Saved() = default;
+  /// Keeps a handle outside the graph, so that a node may save its own output without a cycle.
+  explicit Saved(const Tensor& t);
+  Tensor get(const char* op) const;
+  bool defined() const { return tensor_.defined(); }
+
+ private:
+  Tensor tensor_;
+  std::string name_;
+  std::uint64_t version_ = 0;
+};
+
+/// Where a backward puts the gradients of its inputs, and asks which are wanted.
+class GradSlots {
+ public:
+  GradSlots(std::size_t count, const bool* needed) : needed_(needed), gradients_(count) {}
+  bool needed(int i) const { return needed_[i]; }
+  void put(int i, Tensor gradient) { gradients_[static_cast<std::size_t>(i)] = std::move(gradient); }
+  std::vector<Tensor>& all() { return gradients_; }
+
+ private:
+  const bool* needed_;
+  std::vector<Tensor> gradients_;
+};
+
+/// One recorded op with one output. backward(gy, gx) puts into gx the gradient of every input that is needed.
+class Node {
+ public:
+  Node();
+  virtual ~Node();
+  virtual const char* name() const = 0;
+  virtual void backward(const Tensor& gy, GradSlots& gx) = 0;
+  /// Lets go of what was saved; called after backward unless the graph is retained.
+  virtual void release() = 0;
+
+  /// An input as the tape sees it: the node that made it, or a leaf that wants a gradient, or neither (no gradient).
+  struct Edge {
+    std::shared_ptr<Node> node;
+    std::shared_ptr<TensorState> leaf;
+    bool needed() const { return node != nullptr || leaf != nullptr; }
+  };
+  std::vector<Edge> edges;
+  std::uint64_t sequence = 0;  // order of recording
+  bool released = false;
+  std::weak_ptr<TensorState> output;  // for hooks and for the shape of the gradient
+};
+
+/// True when recording is on and one of the inputs requires a gradient: only then is it worth making a Node.
+bool any_requires_grad(std::initializer_list<const Tensor*> inputs);
+
+/// Ties y to the op that made it. `inputs` in the order of the node's gradient slots; undefined ones get no gradient.
+/// Returns y.
+Tensor record(Tensor y, std::shared_ptr<Node> node, std::span<const Tensor> inputs);
+inline Tensor record(Tensor y, std::shared_ptr<Node> node, std::initializer_list<Tensor> inputs) {
+  return record(std::move(y), std::move(node), std::span<const Tensor>(inputs.begin(), inputs.size()));
+}
+
+}  // namespace graft

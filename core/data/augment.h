@@ -1,0 +1,28 @@
+// Random affine augmentation: rotation, scale, shear and shift, drawn per image from (seed, epoch, position).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <graft/core/tensor.h>
+
+namespace graft::data {
+
+/// Each amount is the half width of a uniform distribution. All zero: no augmentation.
+struct AffineAugment {
+  double rotation = 0;  // radians
+  double scale = 0;     // relative, 0.12: 0.88 to 1.12
+  double shear = 0;
+  double shift = 0;     // pixels
+
+  bool enabled() const { return rotation != 0 || scale != 0 || shear != 0 || shift != 0; }
+
+  /// What the strokes study used for MNIST.
+  static AffineAugment handwriting() { return {.rotation = 0.2, .scale = 0.12, .shear = 0.2, .shift = 1.5}; }
+};
+
+/// theta (n, 2, 3) f32 for affine_warp: the inverse maps. Row i depends on (seed, epoch, positions[i]) only.
+Tensor affine_matrices(const AffineAugment& augment, std::uint64_t seed, std::uint64_t epoch,
+                       const std::vector<std::int64_t>& positions);
+
+}  // namespace graft::data

@@ -1,0 +1,126 @@
+// Optimisers with PyTorch's semantics. A parameter whose gradient is undefined is skipped entirely: no decay, no
+// momentum, no state.
+#pragma once
+
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include <graft/core/tensor.h>
+#include <graft/kernels/api/optim.h>
+
+namespace graft::optim {
+
+/// Parameters that share settings. The rate and the decay may be changed between steps.
+struct ParamGroup {
+  std::vector<Tensor> params;
+  double lr = 1e-3;
+  double weight_decay = 0;
+};
+
+/// How the update of one parameter is limited.
+struct UpdateLimit {
+  double multiplier = 1;  // scales the whole step after the optimiser's own normalisation; 0: the parameter is skipped
+  Tensor mask;            // bool or u8, the parameter's shape; elements with 0 keep their bytes; undefined for none
+};
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  /// One update of every parameter that has a gradient. `grad_scale` multiplies the gradients first (the clip factor).
+  void step(double grad_scale = 1);
+  /// Drops all gradients.
+  void zero_grad();
+  /// Throws Error unless `param` is one of the parameters.
+  void limit(const Tensor& param, UpdateLimit limit);
+
+  std::vector<ParamGroup>& groups() { return groups_; }
+  const std::vector<ParamGroup>& groups() const { return groups_; }
+  /// Sets the rate of every group.
+  void set_lr(double lr);
+
+  /// Whether any state (moments, step count) is held for the parameter.
+  bool has_state(const Tensor& param) const;
+  std::size_t state_bytes() const;
+
+ protected:
+  /// Throws Error when a group is empty, a parameter is undefined, not a floating leaf, or named twice.
+  explicit Optimizer(std::vector<ParamGroup> groups);
+
+  /// How many state tensors the optimiser keeps for a parameter (0, 1 or 2).
+  virtual int state_count() const = 0;
+  virtual void update(const std::vector<kernels::OptimParam>& params, double grad_scale, Device device) = 0;
+
+ private:
+  struct State {
+    Tensor state0, state1;
+    std::int64_t step = 0;
+  };
+  std::vector<ParamGroup> groups_;
+  std::unordered_map<TensorState*, State> states_;
+  std::unordered_map<TensorState*, UpdateLimit> limits_;
+  std::vector<kernels::OptimParam> batch_;  // kept between steps so that a step allocates nothing
+};
+
+struct SgdOptions {
+  double lr = 1e-3;
+  double momentum = 0;
+  double dampening = 0;
+  double weight_decay = 0;
+  bool nesterov = false;
+};
+
+class Sgd final : public Optimizer {
+ public:
+  Sgd(std::vector<Tensor> params, SgdOptions options);
+  /// Groups bring their own lr and weight_decay.
+  Sgd(std::vector<ParamGroup> groups, SgdOptions options);
+
+ private:
+  int state_count() const override { return options_.momentum != 0 ? 1 : 0; }
+  void update(const std::vector<kernels::OptimParam>& params, double grad_scale, Device device) override;
+  SgdOptions options_;
+};
+
+struct AdamOptions {
+  double lr = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0;
+};
+
+/// Adam (Kingma and Ba, 2015); weight decay is added to the gradient.
+class Adam : public Optimizer {
+ public:
+  Adam(std::vector<Tensor> params, AdamOptions options);
+  Adam(std::vector<ParamGroup> groups, AdamOptions options);
+
+ protected:
+  Adam(std::vector<ParamGroup> groups, AdamOptions options, bool decoupled);
+
+ private:
+  int state_count() const override { return 2; }
+  void update(const std::vector<kernels::OptimParam>& params, double grad_scale, Device device) override;
+  AdamOptions options_;
+  bool decoupled_ = false;
+};
+
+/// AdamW (Loshchilov and Hutter, 2019); weight decay shrinks the parameter directly.
+class AdamW final : public Adam {
+ public:
+  AdamW(std::vector<Tensor> params, AdamOptions options);
+  AdamW(std::vector<ParamGroup> groups, AdamOptions options);
+};
+
+/// The 2-norm of all gradients together; parameters without a gradient have no share.
+double grad_norm(const std::vector<Tensor>& params);
+
+/// The factor min(1, max_norm / (norm + 1e-6)) for Optimizer::step, as torch.nn.utils.clip_grad_norm_. Throws Error when the norm is
+/// not finite.
+double clip_factor(const std::vector<Tensor>& params, double max_norm);
+
+}  // namespace graft::optim

@@ -1,0 +1,52 @@
+// Counter-based random numbers: what a generator gives depends on its seed and on how many draws came before, never on threads.
+#pragma once
+
+#include <cstdint>
+
+#include <graft/core/tensor.h>
+#include <graft/kernels/api/philox.h>
+
+namespace graft {
+
+class Generator {
+ public:
+  explicit Generator(std::uint64_t seed = 0) : key_{seed, 0} {}
+
+  std::uint64_t seed() const { return key_.seed; }
+  std::uint64_t offset() const { return key_.offset; }
+  void set_offset(std::uint64_t offset) { key_.offset = offset; }
+
+  /// The key for one op call; each call gets its own.
+  kernels::RandomKey next() {
+    const kernels::RandomKey key = key_;
+    ++key_.offset;
+    return key;
+  }
+  /// A generator whose numbers have nothing to do with this one's: a function of (seed, stream) only.
+  Generator fork(std::uint64_t stream) const;
+
+  /// A number in [0, n), n >= 1, without bias. One draw.
+  std::uint64_t below(std::uint64_t n);
+  /// A number in [0, 1). One draw.
+  double uniform();
+  /// A standard normal number. One draw.
+  double normal();
+
+ private:
+  kernels::RandomKey key_;
+};
+
+/// The generator that layers use for initial weights and dropout when they are given none. One a thread.
+Generator& default_generator();
+/// Resets the calling thread's default generator.
+void manual_seed(std::uint64_t seed);
+
+Tensor rand(const Shape& shape, Generator& generator = default_generator(), DType dtype = DType::f32);
+Tensor randn(const Shape& shape, Generator& generator = default_generator(), DType dtype = DType::f32);
+/// In place: uniform on [low, high).
+void uniform_(Tensor& t, double low, double high, Generator& generator = default_generator());
+void normal_(Tensor& t, double mean, double deviation, Generator& generator = default_generator());
+/// A permutation of 0..n-1 as i64 (Fisher-Yates).
+Tensor randperm(std::int64_t n, Generator& generator = default_generator());
+
+}  // namespace graft

@@ -1,0 +1,110 @@
+// Module: a tree of named parts with parameters and buffers.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <graft/core/tensor.h>
+
+namespace graft {
+
+/// What load_state_dict did, by dotted name.
+struct LoadReport {
+  std::vector<std::string> loaded;
+  std::vector<std::string> missing;     // in the module, not in the state
+  std::vector<std::string> unexpected;  // in the state, not in the module
+  struct Mismatch {
+    std::string name;
+    Shape module_shape, state_shape;
+  };
+  std::vector<Mismatch> mismatched;
+
+  bool complete() const { return missing.empty() && unexpected.empty() && mismatched.empty(); }
+  std::string summary() const;
+};
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+class Module {
+ public:
+  virtual ~Module() = default;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+
+  virtual Tensor forward(const Tensor& x) = 0;
+  Tensor operator()(const Tensor& x) { return forward(x); }
+  /// "Conv2d(1, 32, kernel_size=3, padding=1)".
+  virtual std::string describe() const = 0;
+
+  /// Parameters and buffers of this module and all below, with dotted names, in the order of registration (parameters of a
+  /// module before those of its children).
+  NamedTensors named_parameters() const;
+  NamedTensors named_buffers() const;
+  std::vector<Tensor> parameters() const;
+  /// This module ("" as its name) and all below.
+  std::vector<std::pair<std::string, Module*>> named_modules();
+  const std::vector<std::pair<std::string, std::shared_ptr<Module>>>& children() const { return children_; }
+  /// By dotted name; throws Error naming the parts that exist.
+  Module& get(const std::string& dotted_name);
+  Tensor parameter(const std::string& dotted_name) const;
+
+  /// Training or inference, for this module and all below. Modules start in training.
+  void train(bool on = true);
+  void eval() { train(false); }
+  bool is_training() const { return training_; }
+  /// Whether forward gives the same output for the same input, has no side effect and does not look at other rows of the batch, as things
+  /// are set now: dropout and batch norm answer no in training. Containers ask their children.
+  virtual bool is_deterministic() const;
+
+  void zero_grad();
+  /// Moves parameters and buffers; returns *this.
+  Module& to(Device device);
+  Module& to(DType dtype);
+  std::int64_t parameter_count() const;
+
+  /// Handles (not copies) of all parameters and buffers, in torch's names and order.
+  NamedTensors state_dict() const;
+  /// Copies values in. strict: throws Error with the report unless names and shapes match exactly, before anything is changed.
+  /// Not strict: loads what matches and reports the rest.
+  LoadReport load_state_dict(const NamedTensors& state, bool strict = true);
+
+  /// The dotted name of the last layer, the one that transfer learning replaces ("fc", "classifier.6"); "" when none is named.
+  virtual std::string head() const { return head_; }
+  void set_head(std::string dotted_name);
+
+  /// The parts whose one-after-another application is forward, or empty when forward is not such a chain. What a feature cache cuts.
+  virtual std::vector<std::pair<std::string, std::shared_ptr<Module>>> chain() const { return {}; }
+
+ protected:
+  Module() = default;
+  /// Names hold no dots, are not empty and are unique; the tensor becomes a leaf that requires grad.
+  Tensor register_parameter(const std::string& name, Tensor value);
+  Tensor register_buffer(const std::string& name, Tensor value);
+  void register_child(const std::string& name, std::shared_ptr<Module> child);
+  template <class M>
+  std::shared_ptr<M> add(const std::string& name, std::shared_ptr<M> child) {
+    register_child(name, child);
+    return child;
+  }
+
+ private:
+  void check_new_name(const std::string& name) const;
+  void visit(const std::string& prefix, const std::function<void(const std::string&, const Module&)>& f) const;
+
+  std::vector<std::pair<std::string, Tensor>> parameters_, buffers_;
+  std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
+  std::string head_;
+  bool training_ = true;
+};
+
+/// A tree of describe() lines with parameter counts.
+std::string to_string(const Module& module);
+
+/// Writes the state dict as safetensors / reads one with load_state_dict.
+void save_weights(const Module& module, const std::string& path);
+LoadReport load_weights(Module& module, const std::string& path, bool strict = true);
+
+}  // namespace graft
