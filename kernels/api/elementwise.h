@@ -35,7 +35,7 @@ struct UnaryArgs {
 };
 
 /// gx = gy * op'(saved), where saved is y if backward_uses_output(op), else x. The derivative of relu at 0 is 0, of
-/// relu6 at 0 and 6 is 0, of abs at 0 is 0 (PyTorch's choices).
+/// relu6 at 0 and 6 is 0, of abs at 0 is 0 (PyTorch's choices); of relu and relu6 at NaN it is 1. Floating dtypes.
 struct UnaryBackwardArgs {
   static constexpr const char* name = "unary_backward";
   UnaryOp op{};
@@ -48,14 +48,15 @@ const char* name(BinaryOp op);
 constexpr bool is_comparison(BinaryOp op) { return op >= BinaryOp::eq; }
 
 /// y = a op b. a and b of one dtype; y of that dtype, or bool for a comparison. y may be a itself (in place).
-/// Integer division truncates; an integer division by zero is an error.
+/// Integer division truncates; an integer division by zero is an error. Integers wrap around; bool has comparisons only.
 struct BinaryArgs {
   static constexpr const char* name = "binary";
   BinaryOp op{};
   TensorRef a, b, y;
 };
 
-/// y = x op scalar, or scalar op x when `reversed`. As BinaryArgs. y may be x itself.
+/// y = x op scalar, or scalar op x when `reversed`. As BinaryArgs; beside an integer x the scalar is a whole number. y may
+/// be x itself.
 struct BinaryScalarArgs {
   static constexpr const char* name = "binary_scalar";
   BinaryOp op{};

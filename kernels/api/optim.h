@@ -12,7 +12,8 @@ struct OptimParam {
   TensorRef mask;           // u8 or bool, undefined for none: elements with 0 keep their bytes and their state
   double lr = 0;
   double weight_decay = 0;
-  double multiplier = 1;    // scales the whole step, decay included, after the optimiser's own normalisation
+  double multiplier = 1;    // scales the whole step, decay included, after the optimiser's own normalisation; 0: param and
+                            // state keep their bytes, whatever the gradient holds
   std::int64_t step = 1;    // 1 for this parameter's first update
 };
 

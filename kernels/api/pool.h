@@ -17,7 +17,8 @@ struct PoolGeometry {
 
 /// y = max over each window; padding is -infinity; NaN in a window gives NaN; the first of equal values wins.
 /// x (N, C, H, W), y (N, C, P, Q) channels-last, one floating dtype. index (N, C, P, Q) channels-last i32: the position
-/// h * W + w of the maximum in its input plane, or undefined when no backward will follow.
+/// h * W + w of the maximum in its input plane, or undefined when no backward will follow. A window that holds padding only
+/// (dilation can do that) gives -infinity and index -1, and passes no gradient.
 struct MaxPoolArgs {
   static constexpr const char* name = "max_pool";
   TensorRef x, y, index;
@@ -26,7 +27,7 @@ struct MaxPoolArgs {
 };
 
 /// gx: gy summed into the positions that index names; everything else zero. If `relu`, y of the forward is given and a
-/// gradient flows only where it is greater than zero.
+/// gradient flows only where it is greater than zero or NaN.
 struct MaxPoolBackwardArgs {
   static constexpr const char* name = "max_pool_backward";
   TensorRef gy, index, y, gx;  // y may be undefined unless relu

@@ -1,0 +1,104 @@
+#include <graft/kernels/reference/internal.h>
+
+namespace graft::kernels::reference {
+namespace {
+
+// log(sum(exp(x))) of row i, with the maximum taken out so that exp stays in range.
+double log_sum_exp(const Array<double>& x, std::int64_t i) {
+  double greatest = -std::numeric_limits<double>::infinity();
+  for (std::int64_t j = 0; j < x.shape[1]; ++j) greatest = x(i, j) > greatest ? x(i, j) : greatest;
+  double sum = 0;
+  for (std::int64_t j = 0; j < x.shape[1]; ++j) sum += std::exp(x(i, j) - greatest);
+  return greatest + std::log(sum);
+}
+
+void softmax(const SoftmaxArgs& args) {
+  Array<double> x = read(args.x);
+  for (std::int64_t i = 0; i < x.shape[0]; ++i) {
+    const double total = log_sum_exp(x, i);
+    for (std::int64_t j = 0; j < x.shape[1]; ++j) x(i, j) = args.log ? x(i, j) - total : std::exp(x(i, j) - total);
+  }
+  write(x, args.y);
+}
+
+void softmax_backward(const SoftmaxBackwardArgs& args) {
+  const Array<double> y = read(args.y), gy = read(args.gy);
+  Array<double> gx(args.gx.shape);
+  for (std::int64_t i = 0; i < y.shape[0]; ++i) {
+    double sum = 0;
+    for (std::int64_t j = 0; j < y.shape[1]; ++j) sum += args.log ? gy(i, j) : gy(i, j) * y(i, j);
+    for (std::int64_t j = 0; j < y.shape[1]; ++j)
+      gx(i, j) = args.log ? gy(i, j) - std::exp(y(i, j)) * sum : y(i, j) * (gy(i, j) - sum);
+  }
+  write(gx, args.gx);
+}
+
+void check_target(const char* op, std::int64_t row, std::int64_t target, std::int64_t classes,
+                  std::int64_t ignore_index) {
+  check(target >= 0 && target < classes, op, ": targets[", row, "] is ", target, ": expected 0 to ", classes - 1,
+        " or ignore_index ", ignore_index);
+}
+
+void cross_entropy(const CrossEntropyArgs& args) {
+  const Array<double> logits = read(args.logits);
+  const Array<std::int64_t> targets = read<std::int64_t>(args.targets);
+  const std::int64_t rows = logits.shape[0], classes = logits.shape[1];
+  const Array<double> weights = read_or(args.class_weights, {classes}, 1);
+  const double smoothing = args.label_smoothing;
+  Array<double> row_loss({rows}), row_lse({rows});
+  double total_loss = 0, total_weight = 0;
+  for (std::int64_t i = 0; i < rows; ++i) {
+    row_lse[i] = log_sum_exp(logits, i);
+    const std::int64_t target = targets[i];
+    if (target == args.ignore_index) continue;
+    check_target(args.name, i, target, classes, args.ignore_index);
+    row_loss[i] = (1 - smoothing) * weights[target] * (row_lse[i] - logits(i, target));
+    if (smoothing > 0)  // an infinite loss of some other class must not become 0 * infinity
+      for (std::int64_t c = 0; c < classes; ++c)
+        row_loss[i] += smoothing / static_cast<double>(classes) * weights[c] * (row_lse[i] - logits(i, c));
+    total_loss += row_loss[i];
+    total_weight += weights[target];
+  }
+  if (args.reduction == Reduction::none)
+    write(row_loss, args.loss);
+  else
+    store(args.loss, 0, args.reduction == Reduction::sum ? total_loss : total_loss / total_weight);
+  write(row_lse, args.log_sum_exp);
+  store(args.scale, 0, args.reduction == Reduction::mean ? 1 / total_weight : 1);
+}
+
+// loss_i = a (lse - z_t) + sum_c b_c (lse - z_c), with a = (1 - s) w_t and b_c = s w_c / C; d lse / d z_c = p_c.
+void cross_entropy_backward(const CrossEntropyBackwardArgs& args) {
+  const Array<double> logits = read(args.logits), lse = read(args.log_sum_exp), gy = read(args.gy);
+  const Array<std::int64_t> targets = read<std::int64_t>(args.targets);
+  const std::int64_t rows = logits.shape[0], classes = logits.shape[1];
+  const Array<double> weights = read_or(args.class_weights, {classes}, 1);
+  const double scale = load(args.scale, 0);
+  double all_weights = 0;
+  for (double w : weights.values) all_weights += w;
+  const double smooth = args.label_smoothing / static_cast<double>(classes);
+  Array<double> gx(args.gx.shape);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const std::int64_t target = targets[i];
+    if (target == args.ignore_index) continue;  // zero, also where scale is infinite
+    check_target(args.name, i, target, classes, args.ignore_index);
+    const double g = scale * (args.reduction == Reduction::none ? gy[i] : gy[0]);
+    const double a = (1 - args.label_smoothing) * weights[target];
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const double p = std::exp(logits(i, c) - lse[i]);
+      gx(i, c) = g * (p * (a + smooth * all_weights) - (c == target ? a : 0) - smooth * weights[c]);
+    }
+  }
+  write(gx, args.gx);
+}
+
+}  // namespace
+
+void add_softmax(BackendTable& table) {
+  add<softmax>(table);
+  add<softmax_backward>(table);
+  add<cross_entropy>(table);
+  add<cross_entropy_backward>(table);
+}
+
+}  // namespace graft::kernels::reference
