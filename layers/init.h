@@ -5,8 +5,8 @@
 
 namespace graft::init {
 
-/// U(-b, b), b = gain sqrt(3 / fan_in) (He et al., 2015), fan_in = size(1) * receptive field. PyTorch's Linear and Conv2d use
-/// a = sqrt(5), gain = sqrt(2 / (1 + a^2)), so b = 1 / sqrt(fan_in).
+/// U(-b, b), b = gain sqrt(3 / fan_in) (He et al., 2015), fan_in = size(1) * receptive field. PyTorch's Linear and
+/// Conv2d use a = sqrt(5), gain = sqrt(2 / (1 + a^2)), so b = 1 / sqrt(fan_in).
 void kaiming_uniform_(Tensor weight, double a = 2.23606797749979, Generator& generator = default_generator());
 /// N(0, 2 / fan), fan_in or fan_out.
 enum class Fan { in, out };

@@ -39,7 +39,8 @@ class Conv2d final : public Module {
   Conv2dOptions options_;
 };
 
-/// Shared by BatchNorm1d and BatchNorm2d: weight, bias; buffers running_mean, running_var, num_batches_tracked (as PyTorch's).
+/// Shared by BatchNorm1d and BatchNorm2d: weight, bias; buffers running_mean, running_var, num_batches_tracked (as
+/// PyTorch's).
 class BatchNorm : public Module {
  public:
   struct Options {
@@ -54,6 +55,8 @@ class BatchNorm : public Module {
 
  protected:
   BatchNorm(const char* kind, int min_rank, int max_rank, std::int64_t features, Options options);
+  /// Stays f32 beside bf16 and f16 activations: running sums of small steps need the bits.
+  DType own_dtype(DType dtype) const override;
 
  private:
   const char* kind_;
@@ -101,7 +104,8 @@ class MaxPool2d final : public Module {
 
 class AvgPool2d final : public Module {
  public:
-  explicit AvgPool2d(std::int64_t kernel, std::int64_t stride = 0, std::int64_t padding = 0, bool count_include_pad = true);
+  explicit AvgPool2d(std::int64_t kernel, std::int64_t stride = 0, std::int64_t padding = 0,
+                     bool count_include_pad = true);
   Tensor forward(const Tensor& x) override;
   std::string describe() const override;
 
@@ -111,7 +115,7 @@ class AvgPool2d final : public Module {
 
 class AdaptiveAvgPool2d final : public Module {
  public:
-  AdaptiveAvgPool2d(std::int64_t height, std::int64_t width) : height_(height), width_(width) {}
+  AdaptiveAvgPool2d(std::int64_t height, std::int64_t width);
   Tensor forward(const Tensor& x) override;
   std::string describe() const override;
 

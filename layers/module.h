@@ -39,8 +39,9 @@ class Module {
   /// "Conv2d(1, 32, kernel_size=3, padding=1)".
   virtual std::string describe() const = 0;
 
-  /// Parameters and buffers of this module and all below, with dotted names, in the order of registration (parameters of a
-  /// module before those of its children).
+  /// Parameters and buffers of this module and all below, with dotted names, in the order of registration (parameters
+  /// of a module before those of its children). A tensor or module that is reached by several names is given once, by
+  /// the first.
   NamedTensors named_parameters() const;
   NamedTensors named_buffers() const;
   std::vector<Tensor> parameters() const;
@@ -55,31 +56,41 @@ class Module {
   void train(bool on = true);
   void eval() { train(false); }
   bool is_training() const { return training_; }
-  /// Whether forward gives the same output for the same input, has no side effect and does not look at other rows of the batch, as things
-  /// are set now: dropout and batch norm answer no in training. Containers ask their children.
+  /// Whether forward gives the same output for the same input, has no side effect and does not look at other rows of
+  /// the batch, as things are set now: dropout and batch norm answer no in training. Containers ask their children.
   virtual bool is_deterministic() const;
 
   void zero_grad();
-  /// Moves parameters and buffers; returns *this.
+  /// Moves parameters and buffers, in place: handles on them stay valid, an optimiser's state does not. Returns *this.
   Module& to(Device device);
+  /// The same for the floating parameters and buffers; throws Error unless `dtype` is floating.
   Module& to(DType dtype);
+  /// Elements of all parameters, buffers not counted.
   std::int64_t parameter_count() const;
 
-  /// Handles (not copies) of all parameters and buffers, in torch's names and order.
+  /// Handles (not copies) of all parameters and buffers, in torch's names and order: a module's parameters, its
+  /// buffers, then its children's. A tensor that is reached by several names is given under each.
   NamedTensors state_dict() const;
-  /// Copies values in. strict: throws Error with the report unless names and shapes match exactly, before anything is changed.
-  /// Not strict: loads what matches and reports the rest.
+  /// Copies values in. strict: throws Error with the report unless names and shapes match exactly, before anything is
+  /// changed. Not strict: loads what matches and reports the rest. Layout and dtype of the module stay; values between
+  /// floating and integer dtypes are refused either way.
   LoadReport load_state_dict(const NamedTensors& state, bool strict = true);
 
-  /// The dotted name of the last layer, the one that transfer learning replaces ("fc", "classifier.6"); "" when none is named.
+  /// The dotted name of the last layer, the one that transfer learning replaces ("fc", "classifier.6"); "" when none is
+  /// named.
   virtual std::string head() const { return head_; }
   void set_head(std::string dotted_name);
 
-  /// The parts whose one-after-another application is forward, or empty when forward is not such a chain. What a feature cache cuts.
+  /// The parts whose one-after-another application is forward, or empty when forward is not such a chain. What a
+  /// feature cache cuts.
   virtual std::vector<std::pair<std::string, std::shared_ptr<Module>>> chain() const { return {}; }
 
  protected:
   Module() = default;
+  /// "conv1: Conv2d(1, 32, kernel_size=3)", for error messages.
+  std::string title() const;
+  /// The dtype that this module's own tensors take when the network is moved to `dtype`.
+  virtual DType own_dtype(DType dtype) const { return dtype; }
   /// Names hold no dots, are not empty and are unique; the tensor becomes a leaf that requires grad.
   Tensor register_parameter(const std::string& name, Tensor value);
   Tensor register_buffer(const std::string& name, Tensor value);
@@ -93,10 +104,12 @@ class Module {
  private:
   void check_new_name(const std::string& name) const;
   void visit(const std::string& prefix, const std::function<void(const std::string&, const Module&)>& f) const;
+  void set_path(const std::string& path);
 
   std::vector<std::pair<std::string, Tensor>> parameters_, buffers_;
   std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
   std::string head_;
+  std::string path_;  // the dotted name below the topmost module, "" for that one
   bool training_ = true;
 };
 

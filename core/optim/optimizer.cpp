@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include <graft/core/stream.h>
 #include <graft/kernels/api/contracts.h>
 #include <graft/kernels/registry/registry.h>
 
@@ -189,7 +190,6 @@ Sgd::Sgd(std::vector<ParamGroup> groups, SgdOptions options) : Optimizer(std::mo
 }
 
 void Sgd::update(const std::vector<kernels::OptimParam>& params, double grad_scale, Device device) {
-  Stream stream{device};
   kernels::SgdArgs args;
   args.params = params.data();
   args.count = static_cast<std::int64_t>(params.size());
@@ -197,7 +197,7 @@ void Sgd::update(const std::vector<kernels::OptimParam>& params, double grad_sca
   args.dampening = options_.dampening;
   args.nesterov = options_.nesterov;
   args.grad_scale = grad_scale;
-  kernels::run(args, stream);
+  kernels::run(args, current_stream(device));
 }
 
 Adam::Adam(std::vector<Tensor> params, AdamOptions options)
@@ -214,7 +214,6 @@ Adam::Adam(std::vector<ParamGroup> groups, AdamOptions options, bool decoupled)
 }
 
 void Adam::update(const std::vector<kernels::OptimParam>& params, double grad_scale, Device device) {
-  Stream stream{device};
   kernels::AdamArgs args;
   args.params = params.data();
   args.count = static_cast<std::int64_t>(params.size());
@@ -223,7 +222,7 @@ void Adam::update(const std::vector<kernels::OptimParam>& params, double grad_sc
   args.eps = options_.eps;
   args.decoupled = decoupled_;
   args.grad_scale = grad_scale;
-  kernels::run(args, stream);
+  kernels::run(args, current_stream(device));
 }
 
 AdamW::AdamW(std::vector<Tensor> params, AdamOptions options)
@@ -251,8 +250,7 @@ double grad_norm(const std::vector<Tensor>& params) {
   args.tensors = refs.data();
   args.count = static_cast<std::int64_t>(refs.size());
   args.y = squared.ref();
-  Stream stream{device};
-  kernels::run(args, stream);
+  kernels::run(args, current_stream(device));
   return std::sqrt(squared.item());
 }
 

@@ -1,5 +1,5 @@
 // Optimisers with PyTorch's semantics. A parameter whose gradient is undefined is skipped entirely: no decay, no
-// momentum, no state.
+// momentum, no state. So is one that does not require a gradient, even where an earlier backward has left one.
 #pragma once
 
 #include <memory>
@@ -34,7 +34,7 @@ class Optimizer {
   void step(double grad_scale = 1);
   /// Drops all gradients.
   void zero_grad();
-  /// Throws Error unless `param` is one of the parameters.
+  /// Throws Error unless `param` is one of the parameters. The mask is copied.
   void limit(const Tensor& param, UpdateLimit limit);
 
   std::vector<ParamGroup>& groups() { return groups_; }
@@ -47,7 +47,7 @@ class Optimizer {
   std::size_t state_bytes() const;
 
  protected:
-  /// Throws Error when a group is empty, a parameter is undefined, not a floating leaf, or named twice.
+  /// Throws Error when a group is empty, a parameter is undefined, not a dense floating leaf, or given twice.
   explicit Optimizer(std::vector<ParamGroup> groups);
 
   /// How many state tensors the optimiser keeps for a parameter (0, 1 or 2).
@@ -116,11 +116,11 @@ class AdamW final : public Adam {
   AdamW(std::vector<ParamGroup> groups, AdamOptions options);
 };
 
-/// The 2-norm of all gradients together; parameters without a gradient have no share.
+/// The 2-norm of all gradients together; parameters without a gradient, and frozen ones, have no share.
 double grad_norm(const std::vector<Tensor>& params);
 
-/// The factor min(1, max_norm / (norm + 1e-6)) for Optimizer::step, as torch.nn.utils.clip_grad_norm_. Throws Error when the norm is
-/// not finite.
+/// The factor min(1, max_norm / (norm + 1e-6)) for Optimizer::step, as torch.nn.utils.clip_grad_norm_. Throws Error,
+/// naming the first parameter at fault, when the norm is not finite.
 double clip_factor(const std::vector<Tensor>& params, double max_norm);
 
 }  // namespace graft::optim

@@ -1,0 +1,66 @@
+#include <graft/layers/init.h>
+
+#include <cmath>
+
+#include <graft/core/autograd/node.h>
+
+namespace graft::init {
+namespace {
+
+struct Fans {
+  std::int64_t in = 0, out = 0;
+};
+
+/// weight (out, in, receptive field...).
+Fans fans(const char* initialiser, const Tensor& weight) {
+  check(weight.defined() && weight.dim() >= 2, initialiser, ": the weight is ",
+        weight.defined() ? to_string(weight) : std::string("undefined"),
+        ", expected at least the dimensions (out, in)");
+  std::int64_t field = 1;
+  for (int i = 2; i < weight.dim(); ++i) field *= weight.size(i);
+  const Fans result{weight.size(1) * field, weight.size(0) * field};
+  check(result.in > 0 && result.out > 0, initialiser, ": the weight is ", to_string(weight),
+        ", expected no empty dimension");
+  return result;
+}
+
+/// Draws in row-major order whatever the layout, so that a seed gives the same weights in every memory format.
+template <class Draw>
+void fill(Tensor& t, const Draw& draw) {
+  const NoGrad no_grad;
+  if (t.is_contiguous()) {
+    draw(t);
+    return;
+  }
+  Tensor values = Tensor::empty(t.shape(), t.dtype(), t.device());
+  draw(values);
+  t.copy_(values);
+}
+
+void uniform(Tensor& t, double bound, Generator& generator) {
+  fill(t, [&](Tensor& values) { uniform_(values, -bound, bound, generator); });
+}
+
+}  // namespace
+
+void kaiming_uniform_(Tensor weight, double a, Generator& generator) {
+  const double gain = std::sqrt(2 / (1 + a * a));
+  uniform(weight, gain * std::sqrt(3 / static_cast<double>(fans("kaiming_uniform_", weight).in)), generator);
+}
+
+void kaiming_normal_(Tensor weight, Fan fan, Generator& generator) {
+  const Fans f = fans("kaiming_normal_", weight);
+  const double deviation = std::sqrt(2 / static_cast<double>(fan == Fan::in ? f.in : f.out));
+  fill(weight, [&](Tensor& values) { normal_(values, 0, deviation, generator); });
+}
+
+void xavier_uniform_(Tensor weight, Generator& generator) {
+  const Fans f = fans("xavier_uniform_", weight);
+  uniform(weight, std::sqrt(6 / static_cast<double>(f.in + f.out)), generator);
+}
+
+void bias_uniform_(Tensor bias, const Tensor& weight, Generator& generator) {
+  uniform(bias, 1 / std::sqrt(static_cast<double>(fans("bias_uniform_", weight).in)), generator);
+}
+
+}  // namespace graft::init
