@@ -11,11 +11,13 @@ namespace graft::data {
 /// Each amount is the half width of a uniform distribution. All zero: no augmentation.
 struct AffineAugment {
   double rotation = 0;  // radians
-  double scale = 0;     // relative, 0.12: 0.88 to 1.12
-  double shear = 0;
-  double shift = 0;     // pixels
+  double scale = 0;     // relative, 0.12: 0.88 to 1.12; less than 1
+  double shear = 0;     // x moves by shear * y
+  double shift = 0;     // pixels, in each direction
 
   bool enabled() const { return rotation != 0 || scale != 0 || shear != 0 || shift != 0; }
+  /// Throws Error naming an amount that is negative, not finite or too large.
+  void validate() const;
 
   /// What the strokes study used for MNIST.
   static AffineAugment handwriting() { return {.rotation = 0.2, .scale = 0.12, .shear = 0.2, .shift = 1.5}; }

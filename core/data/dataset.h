@@ -1,6 +1,7 @@
 // Labelled images in memory, subsets of them, and batches.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,10 @@ struct Normalization {
   double mean = 0;
   double deviation = 1;
   friend bool operator==(const Normalization&, const Normalization&) = default;
+  /// The network input that stands for this pixel value.
+  double operator()(double pixel) const { return (pixel - mean) / deviation; }
+  /// Throws Error unless both are finite and the deviation is above 0.
+  void validate() const;
 };
 
 /// images (N, C, H, W) u8 contiguous, labels (N) i64 in [0, classes). Cheap to copy: the tensors are handles.
@@ -31,8 +36,8 @@ struct Dataset {
 /// The images at these positions, copied, in this order. Throws Error naming a position outside.
 Dataset subset(const Dataset& dataset, const std::vector<std::int64_t>& positions);
 
-/// The positions of exactly k images of every class, chosen by seed: a prefix-stable choice (those for k = 1 are among those
-/// for k = 10). Sorted by class, then by rank. Throws Error when a class has fewer than k.
+/// The positions of exactly k images of every class, chosen by seed: a prefix-stable choice (those for k = 1 are among
+/// those for k = 10). Sorted by class, then by rank. Throws Error when a class has fewer than k.
 std::vector<std::int64_t> stratified_positions(const Dataset& dataset, std::int64_t k, std::uint64_t seed);
 Dataset stratified_subset(const Dataset& dataset, std::int64_t k, std::uint64_t seed);
 
@@ -42,7 +47,8 @@ struct Batch {
   std::vector<std::int64_t> positions;
 };
 
-/// Pixels (N, C, H, W) u8 at `positions` (all when empty) as normalised f32, channels-last.
+/// Pixels (N, C, H, W) u8 at `positions` (all when empty) as normalised f32, channels-last. Throws Error naming a
+/// position outside.
 Tensor normalized(const Tensor& images, const Normalization& normalization,
                   const std::vector<std::int64_t>& positions = {});
 

@@ -17,7 +17,7 @@ struct LoaderOptions {
   Normalization normalization;
   AffineAugment augment;
   int threads = 1;   // that make batches ahead; 0: in the calling thread. The batches are the same whatever the number
-  int prefetch = 3;  // batches ready at most
+  int prefetch = 3;  // batches ready or being made at most
 };
 
 class Loader {
@@ -33,7 +33,8 @@ class Loader {
 
   /// Begins epoch `epoch`; what was left of another one is dropped.
   void start(std::uint64_t epoch);
-  /// The next batch; false at the end of the epoch. An error of a worker thread is thrown here.
+  /// The next batch; false at the end of the epoch. An error of a worker thread is thrown here, and again on each call
+  /// until start(). Throws Error before the first start().
   bool next(Batch& batch);
 
  private:

@@ -1,0 +1,89 @@
+#include <graft/core/data/loader.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include <graft/core/data/prefetch.h>
+#include <graft/core/ops/nn.h>
+
+namespace graft::data {
+namespace {
+
+using Positions = std::vector<std::int64_t>;
+
+Positions epoch_order(std::int64_t size, bool shuffle, std::uint64_t seed, std::uint64_t epoch) {
+  Positions order(static_cast<std::size_t>(size));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  if (!shuffle) return order;
+  Generator generator = Generator(seed).fork(epoch);
+  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[generator.below(i)]);
+  return order;
+}
+
+Batch make_batch(const Dataset& dataset, const LoaderOptions& options, std::uint64_t epoch, Positions positions) {
+  Batch batch;
+  batch.x = normalized(dataset.images, options.normalization, positions);
+  if (options.augment.enabled()) {
+    const Tensor theta = affine_matrices(options.augment, options.seed, epoch, positions);
+    batch.x = affine_warp(batch.x, theta, options.normalization(0));  // what lies outside the picture is black
+  }
+  batch.y = Tensor::empty({static_cast<std::int64_t>(positions.size())}, DType::i64);
+  const std::int64_t* labels = dataset.labels.data<std::int64_t>();
+  std::int64_t* y = batch.y.data<std::int64_t>();
+  for (const std::int64_t position : positions) *y++ = labels[position];
+  batch.positions = std::move(positions);
+  return batch;
+}
+
+}  // namespace
+
+struct Loader::Impl {
+  Dataset dataset;
+  LoaderOptions options;
+  Prefetcher prefetcher;  // last: its threads end before what they read
+
+  Impl(Dataset&& images, LoaderOptions&& settings)
+      : dataset(std::move(images)), options(std::move(settings)), prefetcher(options.threads, options.prefetch) {}
+
+  std::int64_t batches() const {
+    const std::int64_t size = dataset.size(), whole = size / options.batch_size;
+    return whole + (!options.drop_last && size % options.batch_size != 0 ? 1 : 0);
+  }
+};
+
+Loader::Loader(Dataset dataset, LoaderOptions options) {
+  dataset.validate();
+  check(dataset.size() > 0, "Loader: the dataset is empty");
+  check(options.batch_size >= 1, "Loader: batch_size is ", options.batch_size, ", expected 1 or more");
+  check(!options.drop_last || options.batch_size <= dataset.size(), "Loader: a batch_size of ", options.batch_size,
+        " with drop_last leaves no batch of ", dataset.size(), " images");
+  check(options.threads >= 0, "Loader: threads is ", options.threads, ", expected 0 or more");
+  check(options.prefetch >= 1, "Loader: prefetch is ", options.prefetch, ", expected 1 or more");
+  options.normalization.validate();
+  options.augment.validate();
+  impl_ = std::make_unique<Impl>(std::move(dataset), std::move(options));
+}
+
+Loader::~Loader() = default;
+
+std::int64_t Loader::batches() const { return impl_->batches(); }
+
+const Dataset& Loader::dataset() const { return impl_->dataset; }
+
+void Loader::start(std::uint64_t epoch) {
+  const Impl* impl = impl_.get();
+  const LoaderOptions& options = impl->options;
+  auto order =
+      std::make_shared<const Positions>(epoch_order(impl->dataset.size(), options.shuffle, options.seed, epoch));
+  impl_->prefetcher.start(impl_->batches(), [impl, order, epoch](std::int64_t index) {
+    const std::int64_t size = impl->options.batch_size, begin = index * size;
+    const std::int64_t end = std::min(begin + size, static_cast<std::int64_t>(order->size()));
+    return make_batch(impl->dataset, impl->options, epoch, Positions(order->begin() + begin, order->begin() + end));
+  });
+}
+
+bool Loader::next(Batch& batch) { return impl_->prefetcher.next(batch); }
+
+}  // namespace graft::data
