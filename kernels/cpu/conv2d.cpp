@@ -1,0 +1,121 @@
+// Convolutions by oneDNN, NHWC activations.
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include <graft/kernels/cpu/column_reduce.h>
+#include <graft/kernels/cpu/common.h>
+#include <graft/kernels/cpu/dnnl_compat.h>
+#include <graft/kernels/cpu/lru_cache.h>
+#include <graft/kernels/cpu/rows.h>
+
+namespace graft::kernels::cpu {
+namespace {
+
+ConvSpec spec_of(const TensorRef& x, const TensorRef& w, const TensorRef& y, const Conv2dGeometry& g) {
+  ConvSpec s{};
+  s.n = x.shape[0];
+  s.c = x.shape[1];
+  s.h = x.shape[2];
+  s.w = x.shape[3];
+  s.k = w.shape[0];
+  s.r = w.shape[2];
+  s.s = w.shape[3];
+  s.p = y.shape[2];
+  s.q = y.shape[3];
+  s.stride_h = g.stride_h;
+  s.stride_w = g.stride_w;
+  s.padding_h = g.padding_h;
+  s.padding_w = g.padding_w;
+  s.dilation_h = g.dilation_h;
+  s.dilation_w = g.dilation_w;
+  s.groups = g.groups;
+  s.dtype = static_cast<std::int64_t>(x.dtype);
+  s.threads = num_threads();
+  return s;
+}
+
+using Cache = LruCache<ConvSpec, Primitive>;
+
+Primitive* forward_primitive(const ConvSpec& spec) {
+  thread_local Cache cache(kPrimitivesKept);
+  return cache.get(spec, make_conv_forward);
+}
+Primitive* backward_data_primitive(const ConvSpec& spec) {
+  thread_local Cache cache(kPrimitivesKept);
+  return cache.get(spec, make_conv_backward_data);
+}
+Primitive* backward_weight_primitive(const ConvSpec& spec) {
+  thread_local Cache cache(kPrimitivesKept);
+  return cache.get(spec, make_conv_backward_weight);
+}
+
+Support not_empty(const TensorRef& x, const TensorRef& w, const TensorRef& y) {
+  if (x.numel() == 0 || w.numel() == 0 || y.numel() == 0)
+    return Support::no("leaves empty tensors to the reference backend");
+  return Support::yes();
+}
+
+Support supported_if(const Primitive* primitive, const TensorRef& x, const TensorRef& w) {
+  if (primitive != nullptr) return Support::yes();
+  return Support::no(cat("oneDNN has no fast convolution for x ", to_string(x), " and w ", to_string(w)));
+}
+
+ConvSpec forward_spec(const Conv2dForwardArgs& args) {
+  ConvSpec spec = spec_of(args.x, args.w, args.y, args.geometry);
+  spec.bias = args.bias.defined();
+  spec.relu = args.activation == Activation::relu;
+  return spec;
+}
+
+Support supports(const Conv2dForwardArgs& args) {
+  Support support = contract_and_f32(args, {&args.x});
+  if (support.ok) support = not_empty(args.x, args.w, args.y);
+  return support.ok ? supported_if(forward_primitive(forward_spec(args)), args.x, args.w) : support;
+}
+
+void run(const Conv2dForwardArgs& args, Stream&) {
+  forward_primitive(forward_spec(args))->run(args.x.data, args.w.data, args.bias.data, args.y.data, args.w_tag);
+}
+
+Support supports(const Conv2dBackwardDataArgs& args) {
+  Support support = contract_and_f32(args, {&args.gx});
+  if (support.ok) support = not_empty(args.gx, args.w, args.gy);
+  if (!support.ok) return support;
+  return supported_if(backward_data_primitive(spec_of(args.gx, args.w, args.gy, args.geometry)), args.gx, args.w);
+}
+
+void run(const Conv2dBackwardDataArgs& args, Stream&) {
+  const ConvSpec spec = spec_of(args.gx, args.w, args.gy, args.geometry);
+  backward_data_primitive(spec)->run(args.gy.data, args.w.data, nullptr, args.gx.data, args.w_tag);
+}
+
+Support supports(const Conv2dBackwardWeightArgs& args) {
+  Support support = contract_and_f32(args, {&args.x});
+  if (!support.ok || !args.gw.defined()) return support;
+  support = not_empty(args.x, args.gw, args.gy);
+  if (!support.ok) return support;
+  return supported_if(backward_weight_primitive(spec_of(args.x, args.gw, args.gy, args.geometry)), args.x, args.gw);
+}
+
+void run(const Conv2dBackwardWeightArgs& args, Stream&) {
+  if (args.gw.defined()) {
+    const ConvSpec spec = spec_of(args.x, args.gw, args.gy, args.geometry);
+    backward_weight_primitive(spec)->run(args.x.data, args.gy.data, nullptr, args.gw.data, 0);
+  }
+  if (args.gbias.defined()) {
+    const std::int64_t k = args.gy.shape[1];
+    column_sums(args.gy.as<float>(), args.gy.numel() / std::max<std::int64_t>(k, 1), k, args.gbias.as<float>());
+  }
+}
+
+}  // namespace
+
+void add_conv2d(BackendTable& table) {
+  table.row<Conv2dForwardArgs>() = {supports, run};
+  table.row<Conv2dBackwardDataArgs>() = {supports, run};
+  table.row<Conv2dBackwardWeightArgs>() = {supports, run};
+}
+
+}  // namespace graft::kernels::cpu

@@ -1,0 +1,115 @@
+// Matrix products by oneDNN. Operands stay in the caller's layout: packing them gains less than it costs.
+
+#include <graft/kernels/cpu/common.h>
+#include <graft/kernels/cpu/dnnl_compat.h>
+#include <graft/kernels/cpu/lru_cache.h>
+#include <graft/kernels/cpu/rows.h>
+
+namespace graft::kernels::cpu {
+namespace {
+
+struct Matrix {
+  std::int64_t batch_stride, row, col;
+};
+
+// The two matrix strides as oneDNN accepts them: one is 1, and the stride of a dimension of size 1 is made up. The
+// batch dimensions must be equidistant. False where they are not.
+bool matrix_of(const TensorRef& t, Matrix& m) {
+  const int rank = t.shape.rank();
+  const std::int64_t rows = t.shape[rank - 2], cols = t.shape[rank - 1];
+  m.row = t.strides[rank - 2];
+  m.col = t.strides[rank - 1];
+  if (rows == 1 && cols == 1) {
+    m.row = m.col = 1;
+  } else if (rows == 1) {
+    if (m.col == 1)
+      m.row = cols;
+    else
+      m.row = 1;
+  } else if (cols == 1) {
+    if (m.row == 1)
+      m.col = rows;
+    else
+      m.col = 1;
+  }
+  if ((m.col != 1 || m.row < cols) && (m.row != 1 || m.col < rows)) return false;
+  m.batch_stride = 0;
+  std::int64_t expected = 0;
+  for (int d = rank - 3; d >= 0; --d) {
+    if (t.shape[d] == 1) continue;
+    if (expected == 0 && m.batch_stride == 0 && t.strides[d] != 0 && d != rank - 3) {
+      // an inner dimension may have been broadcast: then this outer stride is not equidistant
+      for (int e = d + 1; e < rank - 2; ++e)
+        if (t.shape[e] != 1) return false;
+    }
+    if (expected == 0) {
+      m.batch_stride = t.strides[d];
+    } else if (t.strides[d] != expected) {
+      return false;
+    }
+    expected = t.strides[d] * t.shape[d];
+    if (t.strides[d] == 0) expected = 0;
+  }
+  return true;
+}
+
+// False where the strides are none that oneDNN takes.
+bool spec_of(const MatmulArgs& args, MatmulSpec& spec) {
+  Matrix a{}, b{};
+  if (!matrix_of(args.a, a) || !matrix_of(args.b, b)) return false;
+  const int rank = args.y.shape.rank();
+  spec = {};
+  spec.m = args.y.shape[rank - 2];
+  spec.n = args.y.shape[rank - 1];
+  spec.k = args.a.shape[rank - 1];
+  spec.batch = 1;
+  for (int d = 0; d < rank - 2; ++d) spec.batch *= args.y.shape[d];
+  if (spec.batch > 1 && b.batch_stride == 0 && a.col == 1 && a.batch_stride == spec.m * a.row) {
+    spec.m *= spec.batch;  // one matrix for all: the batch is more rows
+    spec.batch = 1;
+  }
+  spec.a_row = a.row;
+  spec.a_col = a.col;
+  spec.b_row = b.row;
+  spec.b_col = b.col;
+  if (spec.batch > 1) {
+    spec.a_batch = a.batch_stride;
+    spec.b_batch = b.batch_stride;
+  }
+  spec.bias = args.bias.defined();
+  spec.relu = args.activation == Activation::relu;
+  spec.dtype = static_cast<std::int64_t>(args.y.dtype);
+  spec.threads = num_threads();
+  return true;
+}
+
+Primitive* primitive(const MatmulSpec& spec) {
+  thread_local LruCache<MatmulSpec, Primitive> cache(kPrimitivesKept);
+  return cache.get(spec, make_matmul);
+}
+
+Support supports(const MatmulArgs& args) {
+  Support support = check_contract(args);
+  if (!support.ok) return support;
+  if (args.y.dtype == DType::f64) return Support::no("runs f32 and bf16, got f64");
+  if (args.y.numel() == 0 || args.a.numel() == 0) return Support::no("leaves empty matrices to the reference backend");
+  MatmulSpec spec;
+  if (!spec_of(args, spec))
+    return Support::no(cat("takes batches at equal distances and no overlapping rows, got a with strides ",
+                           to_string(args.a.strides), " and b with ", to_string(args.b.strides)));
+  if (primitive(spec) == nullptr)
+    return Support::no(cat("oneDNN has no fast matmul for a ", to_string(args.a), " and b ", to_string(args.b)));
+  return support;
+}
+
+void run(const MatmulArgs& args, Stream&) {
+  MatmulSpec spec;
+  check(spec_of(args, spec), "matmul: run without a yes of supports");
+  primitive(spec)->run(args.a.data, args.b.data, args.bias.data, args.y.data, args.b_tag);
+}
+
+}  // namespace
+
+void add_matmul(BackendTable& table) { table.row<MatmulArgs>() = {supports, run}; }
+
+}  // namespace graft::kernels::cpu
