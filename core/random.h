@@ -1,4 +1,5 @@
-// Counter-based random numbers: what a generator gives depends on its seed and on how many draws came before, never on threads.
+// Counter-based random numbers: what a generator gives depends on its seed and on how many draws came before, never on
+// threads.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,6 @@
 // A block of memory on a device, shared by the tensors that view it.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,21 +23,27 @@ class Storage {
   std::size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
 
-  /// Goes up by one with every in-place change of any tensor on this storage.
+  /// Changes with every in-place op on any tensor of this storage: what saved tensors are checked by.
   std::uint64_t version() const { return version_; }
-  void bump_version() { version_ = next_stamp(); }
+  void bump_version() {
+    ++version_;
+    touch();
+  }
 
-  /// Unique among all contents that any storage of the process has had: what packed copies of a weight are keyed by.
-  std::uint64_t content_tag() const { return version_; }
+  /// Unique among all contents that any storage of the process has had, as far as this class is told: in-place ops and
+  /// handing out a mutable pointer both change it. What packed copies of a weight are keyed by.
+  std::uint64_t content_tag() const { return content_tag_; }
+  void touch() { content_tag_ = next_tag(); }
 
  private:
-  static std::uint64_t next_stamp();
+  static std::uint64_t next_tag();
 
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
   Device device_;
   std::shared_ptr<void> owner_;
-  std::uint64_t version_ = next_stamp();
+  std::uint64_t version_ = 0;
+  std::uint64_t content_tag_ = next_tag();
 };
 
 }  // namespace graft

@@ -24,7 +24,8 @@ class Tensor {
   /// An undefined tensor: no storage, no shape. `defined()` is false and most calls throw.
   Tensor() = default;
 
-  // --- making tensors -------------------------------------------------------------------------------------------------
+  // --- making tensors
+  // -------------------------------------------------------------------------------------------------
   /// Uninitialised elements.
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu(),
                       MemoryFormat format = MemoryFormat::contiguous);
@@ -52,7 +53,8 @@ class Tensor {
   Tensor empty_like() const;
   Tensor zeros_like() const;
 
-  // --- what it is -----------------------------------------------------------------------------------------------------
+  // --- what it is
+  // -----------------------------------------------------------------------------------------------------
   bool defined() const { return state_ != nullptr; }
   const Shape& shape() const;
   const Shape& strides() const;
@@ -67,10 +69,13 @@ class Tensor {
   /// The elements fill a block without gaps or overlap, in some order of the dimensions.
   bool is_dense() const;
 
-  // --- elements -------------------------------------------------------------------------------------------------------
-  /// Pointer to the first element. Throws Error when T is not the dtype or the memory is not the host's. Never migrates.
+  // --- elements
+  // -------------------------------------------------------------------------------------------------------
+  /// Pointer to the first element. Throws Error when T is not the dtype or the memory is not the host's. Never
+  /// migrates. Who writes through a pointer kept for later calls bump_version() afterwards.
   template <class T>
   T* data() {
+    touch();
     return static_cast<T*>(host_pointer(dtype_of<T>));
   }
   template <class T>
@@ -111,7 +116,8 @@ class Tensor {
   /// Tells that the elements were changed through a pointer.
   void bump_version();
 
-  // --- autograd -------------------------------------------------------------------------------------------------------
+  // --- autograd
+  // -------------------------------------------------------------------------------------------------------
   bool requires_grad() const;
   /// Leaves only, floating dtypes only; throws Error otherwise.
   Tensor& requires_grad_(bool value = true);
@@ -126,8 +132,8 @@ class Tensor {
   void backward(const Tensor& gradient = {}, bool retain_graph = false) const;
   /// The same elements outside the graph.
   Tensor detach() const;
-  /// Calls `hook` with the gradient of this tensor during backward, once it is complete; a defined result replaces it. Returns
-  /// an id for remove_hook.
+  /// Calls `hook` with the gradient of this tensor during backward, once it is complete; a defined result replaces it.
+  /// Returns an id for remove_hook.
   int register_hook(std::function<Tensor(const Tensor&)> hook) const;
   void remove_hook(int id) const;
   /// The op that made it, or nullptr for a leaf.
@@ -153,6 +159,7 @@ class Tensor {
  private:
   static Tensor from_bytes(const void* values, std::size_t count, DType dtype, const Shape& shape);
   void* host_pointer(DType dtype) const;
+  void touch();
   void copy_out(void* destination, DType dtype) const;
   const TensorState& checked() const;
 

@@ -10,7 +10,7 @@
 namespace graft {
 
 struct GradcheckOptions {
-  double step = 1e-6;      // central difference; error about step^2 f''' + 1e-16 / step
+  double step = 1e-6;  // central difference; error about step^2 f''' + 1e-16 / step
   double rtol = 1e-5;
   double atol = 1e-7;
 };
@@ -21,8 +21,8 @@ struct GradcheckResult {
   explicit operator bool() const { return ok; }
 };
 
-/// Compares backward of sum(f(inputs) * v), v a fixed random tensor, with (F(x + h) - F(x - h)) / 2h for every element of every
-/// input that requires grad. The inputs must be f64 leaves. f must be deterministic.
+/// Compares backward of sum(f(inputs) * v), v a fixed random tensor, with (F(x + h) - F(x - h)) / 2h for every element
+/// of every input that requires grad. The inputs must be f64 leaves. f must be deterministic.
 GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)>& f, std::vector<Tensor> inputs,
                           const GradcheckOptions& options = {});
 

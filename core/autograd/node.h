@@ -2,7 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <graft/core/tensor.h>
@@ -23,7 +27,8 @@ class NoGrad {
   bool previous_;
 };
 
-/// A tensor kept for backward. Reading it back throws Error, naming the tensor and the op, if it was changed in between.
+/// A tensor kept for backward. Reading it back throws Error, naming the tensor and the op, if it was changed in
+/// between.
 class Saved {
  public:
   Saved() = default;
@@ -70,7 +75,7 @@ class Node {
   std::vector<Edge> edges;
   std::uint64_t sequence = 0;  // order of recording
   bool released = false;
-  std::weak_ptr<TensorState> output;  // for hooks and for the shape of the gradient
+  std::vector<std::pair<int, std::function<Tensor(const Tensor&)>>> hooks;  // of the output
 };
 
 /// True when recording is on and one of the inputs requires a gradient: only then is it worth making a Node.

@@ -1,4 +1,5 @@
-// Element-wise maps, broadcasting arithmetic and reductions. Shapes broadcast as NumPy's; dtypes must match (no hidden casts).
+// Element-wise maps, broadcasting arithmetic and reductions. Shapes broadcast as NumPy's; dtypes must match (no hidden
+// casts).
 #pragma once
 
 #include <graft/core/tensor.h>
@@ -60,7 +61,8 @@ Tensor sum(const Tensor& x);
 Tensor mean(const Tensor& x);
 Tensor sum(const Tensor& x, const std::vector<int>& dims, bool keepdim = false);
 Tensor mean(const Tensor& x, const std::vector<int>& dims, bool keepdim = false);
-/// The maximum along one dimension; the gradient goes to the first of equal maxima. Throws Error over an empty dimension.
+/// The maximum along one dimension; the gradient goes to the first of equal maxima. Throws Error over an empty
+/// dimension.
 Tensor max(const Tensor& x, int dim, bool keepdim = false);
 /// Position of the maximum, i64; the first of equal ones; no gradient.
 Tensor argmax(const Tensor& x, int dim, bool keepdim = false);

@@ -46,8 +46,8 @@ struct BatchNormOptions {
   double eps = 1e-5;
   bool training = true;
 };
-/// x (N, C), (N, C, L) or (N, C, H, W); gamma, beta (C) or undefined; running statistics (C), changed in place when training, or
-/// undefined (then the batch's are used). Training needs more than one value a channel.
+/// x (N, C), (N, C, L) or (N, C, H, W); gamma, beta (C) or undefined; running statistics (C), changed in place when
+/// training, or undefined (then the batch's are used). Training needs more than one value a channel.
 Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor running_mean, Tensor running_var,
                   const BatchNormOptions& options = {});
 /// Over the last gamma.dim() dimensions, or over the last `dims` when gamma is undefined.

@@ -8,7 +8,8 @@ namespace graft {
 /// Views.
 Tensor permute(const Tensor& x, const std::vector<int>& order);
 Tensor transpose(const Tensor& x, int a, int b);
-/// Elements start, start + step, .. before end along dim; end is clamped to the size, negative values count from the end.
+/// Elements start, start + step, .. before end along dim; end is clamped to the size, negative values count from the
+/// end.
 Tensor slice(const Tensor& x, int dim, std::int64_t start, std::int64_t end, std::int64_t step = 1);
 /// Broadcast to a larger shape with strides of 0.
 Tensor expand(const Tensor& x, const Shape& shape);

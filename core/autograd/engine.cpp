@@ -1,0 +1,159 @@
+#include <graft/core/autograd/engine.h>
+
+#include <array>
+#include <unordered_map>
+
+#include <graft/core/autograd/node.h>
+#include <graft/core/ops/raw.h>
+#include <graft/core/tensor_state.h>
+
+namespace graft {
+namespace {
+
+/// A gradient that is being summed. The first part is only a handle, since its op may have handed it to several inputs.
+struct Sum {
+  Tensor value;
+  bool owned = false;
+
+  void add(Tensor part) {
+    if (!part.defined()) return;
+    if (!value.defined()) {
+      value = std::move(part);
+    } else if (owned) {
+      raw::axpy(value, part, 1);
+    } else {
+      value = raw::binary(kernels::BinaryOp::add, value, part);
+      owned = true;
+    }
+  }
+};
+
+struct Pending {
+  int waiting = 0;  // edges into the node whose gradient has not come yet
+  Sum gradient;
+};
+
+using Hooks = std::vector<std::pair<int, std::function<Tensor(const Tensor&)>>>;
+
+void apply_hooks(const Hooks& hooks, Tensor& gradient) {
+  for (const auto& [id, hook] : hooks) {
+    Tensor replaced = hook(gradient);
+    if (!replaced.defined()) continue;
+    check(replaced.shape() == gradient.shape() && replaced.dtype() == gradient.dtype(),
+          "backward: a hook got a gradient of ", to_string(gradient), " and returned ", to_string(replaced));
+    gradient = std::move(replaced);
+  }
+}
+
+/// Gradients lie as their leaves do, so that an optimiser can walk both with one index. Kept as it is when nobody else
+/// has a handle on it, else copied, since later gradients are added in place.
+Tensor in_layout_of(const Tensor& gradient, const std::shared_ptr<TensorState>& leaf) {
+  bool same = true;
+  for (int i = 0; i < leaf->shape.rank(); ++i)
+    same = same && (leaf->shape[i] == 1 || leaf->strides[i] == gradient.strides()[i]);
+  const bool sole = gradient.shared_state().use_count() == 1 && gradient.storage().use_count() == 1;
+  if (same && sole && gradient.storage_offset() == 0) return gradient;
+  Tensor copy = Tensor(leaf).empty_like();
+  raw::copy_into(copy, gradient);
+  return copy;
+}
+
+void check_gradient(const char* op, const Tensor& gradient, const Shape& shape, DType dtype) {
+  check(gradient.shape() == shape && gradient.dtype() == dtype, "backward of '", op, "': the gradient is ",
+        to_string(gradient), ", expected ", name(dtype), " ", to_string(shape));
+}
+
+void accumulate(const std::shared_ptr<TensorState>& leaf, Tensor gradient, const char* op) {
+  check_gradient(op, gradient, leaf->shape, leaf->dtype);
+  if (!leaf->hooks.empty()) apply_hooks(leaf->hooks, gradient);
+  if (leaf->grad.defined()) {
+    raw::axpy(leaf->grad, gradient, 1);
+    leaf->grad.bump_version();
+  } else {
+    leaf->grad = in_layout_of(gradient, leaf);
+  }
+}
+
+/// How many edges lead to each node below `root`.
+std::unordered_map<Node*, Pending> count_edges(Node* root) {
+  std::unordered_map<Node*, Pending> pending;
+  std::vector<Node*> stack{root};
+  pending[root];
+  while (!stack.empty()) {
+    Node* node = stack.back();
+    stack.pop_back();
+    for (const Node::Edge& edge : node->edges) {
+      if (!edge.node) continue;
+      const auto [entry, is_new] = pending.try_emplace(edge.node.get());
+      ++entry->second.waiting;
+      if (is_new) stack.push_back(edge.node.get());
+    }
+  }
+  return pending;
+}
+
+}  // namespace
+
+void run_backward(const Tensor& root, const Tensor& gradient, bool retain_graph) {
+  check(root.defined(), "backward: called on an undefined tensor");
+  check(root.requires_grad(), "backward: the tensor ", to_string(root),
+        " does not require grad: nothing it was made from does, or it was made under NoGrad");
+  Tensor seed = gradient;
+  if (!seed.defined()) {
+    check(root.numel() == 1, "backward: a tensor of shape ", to_string(root.shape()),
+          " needs a gradient to start from; only a one-element tensor can do without");
+    seed = root.empty_like();
+    raw::fill(seed, 1);
+  }
+  check(seed.shape() == root.shape() && seed.dtype() == root.dtype(), "backward: the tensor is ", to_string(root),
+        ", its gradient ", to_string(seed));
+
+  NoGrad no_grad;
+  if (root.is_leaf()) {
+    accumulate(root.shared_state(), seed.detach(), "backward");
+    return;
+  }
+
+  // Holds the graph while its parts are released.
+  const std::shared_ptr<Node> first = root.grad_fn();
+  auto pending = count_edges(first.get());
+  pending[first.get()].gradient.add(seed.detach());
+  std::vector<Node*> ready{first.get()};
+  while (!ready.empty()) {
+    Node* node = ready.back();
+    ready.pop_back();
+    Tensor gy = std::move(pending.at(node).gradient.value);
+    const std::size_t count = node->edges.size();
+    constexpr std::size_t kInline = 8;
+    std::array<bool, kInline> few{};
+    std::unique_ptr<bool[]> many = count > kInline ? std::make_unique<bool[]>(count) : nullptr;
+    bool* needed = many ? many.get() : few.data();
+    for (std::size_t i = 0; i < count; ++i) needed[i] = node->edges[i].needed();
+
+    GradSlots slots(count, needed);
+    if (gy.defined()) {
+      check(!node->released, "backward: the graph below '", node->name(),
+            "' was already freed by an earlier backward; call that one with retain_graph = true");
+      if (!node->hooks.empty()) apply_hooks(node->hooks, gy);
+      node->backward(gy, slots);
+      gy = {};
+      if (!retain_graph) {
+        node->release();
+        node->released = true;
+      }
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      const Node::Edge& edge = node->edges[i];
+      Tensor part = std::move(slots.all()[i]);
+      if (edge.leaf) {
+        if (part.defined()) accumulate(edge.leaf, std::move(part), node->name());
+      } else if (edge.node) {
+        Pending& next = pending.at(edge.node.get());
+        next.gradient.add(std::move(part));
+        if (--next.waiting == 0) ready.push_back(edge.node.get());
+      }
+    }
+  }
+}
+
+}  // namespace graft
