@@ -1,0 +1,136 @@
+// Convolution, forward and both backward ops, on every backend.
+#include <limits>
+
+#include "op_case.h"
+
+namespace graft::test {
+namespace {
+
+using namespace kernels;
+
+struct Conv {
+  std::string variant;
+  std::int64_t n, c, h, w;  // input
+  std::int64_t k, r, s;     // filters
+  Conv2dGeometry geometry = {};
+  bool bias = false;
+  Activation activation = Activation::none;
+
+  Shape x_shape() const { return {n, c, h, w}; }
+  Shape w_shape() const { return {k, c / geometry.groups, r, s}; }
+  Shape y_shape() const {
+    const Conv2dGeometry& g = geometry;
+    return {n, k, conv_output_size(h, r, g.stride_h, g.padding_h, g.dilation_h),
+            conv_output_size(w, s, g.stride_w, g.padding_w, g.dilation_w)};
+  }
+};
+
+Conv2dGeometry geometry(std::int64_t stride, std::int64_t padding, std::int64_t dilation = 1, std::int64_t groups = 1) {
+  return {stride, stride, padding, padding, dilation, dilation, groups};
+}
+
+std::vector<Conv> convolutions() {
+  constexpr Activation relu = Activation::relu;
+  return {
+      {"1x1_pixel", 1, 1, 1, 1, 1, 1, 1},
+      {"1x1", 2, 17, 5, 7, 9, 1, 1, geometry(1, 0), true},
+      {"1x1_stride2", 2, 16, 7, 7, 33, 1, 1, geometry(2, 0), true, relu},
+      {"3x3", 2, 3, 9, 7, 8, 3, 3, geometry(1, 1), true, relu},
+      {"3x3_awkward_channels", 1, 7, 6, 5, 33, 3, 3, geometry(1, 1)},
+      {"3x3_stride2", 2, 5, 9, 8, 7, 3, 3, geometry(2, 1), true},
+      {"3x3_no_padding", 3, 4, 5, 6, 5, 3, 3, geometry(1, 0)},
+      {"3x3_dilation2", 2, 3, 9, 9, 4, 3, 3, geometry(1, 2, 2), true},
+      {"3x3_stride2_dilation3", 1, 3, 13, 11, 4, 3, 3, geometry(2, 3, 3)},
+      {"5x5_lenet", 2, 1, 12, 12, 6, 5, 5, geometry(1, 0), true, relu},
+      {"7x7_stride2_stem", 1, 3, 15, 13, 16, 7, 7, geometry(2, 3)},
+      {"even_kernel", 2, 3, 7, 8, 5, 2, 4, geometry(1, 1), true},
+      {"even_kernel_stride2", 1, 4, 8, 9, 3, 4, 2, geometry(2, 1)},
+      {"kernel_larger_than_input", 2, 3, 3, 2, 4, 5, 5, geometry(1, 2), true},
+      {"kernel_covers_input", 3, 5, 4, 4, 7, 4, 4, geometry(1, 0), true},
+      {"uneven_geometry", 2, 3, 8, 11, 4, 3, 2, {2, 1, 1, 2, 1, 2, 1}, true},
+      {"stride_over_kernel", 1, 3, 9, 9, 4, 2, 2, geometry(3, 0)},
+      {"wide_padding", 1, 2, 3, 3, 3, 3, 3, geometry(1, 4)},
+      {"groups2", 2, 6, 5, 5, 8, 3, 3, geometry(1, 1, 1, 2), true},
+      {"groups3_1x1", 1, 9, 4, 5, 6, 1, 1, geometry(1, 0, 1, 3)},
+      {"depthwise", 2, 9, 7, 6, 9, 3, 3, geometry(1, 1, 1, 9), true, relu},
+      {"depthwise_stride2", 1, 16, 8, 8, 16, 3, 3, geometry(2, 1, 1, 16)},
+      {"depthwise_multiplier", 1, 4, 5, 5, 8, 3, 3, geometry(1, 1, 1, 4), true},
+      {"empty_batch", 0, 3, 5, 5, 4, 3, 3, geometry(1, 1), true},
+      {"single_row", 2, 4, 1, 17, 3, 1, 3, {1, 1, 0, 1, 1, 1, 1}, true},
+  };
+}
+
+std::vector<OpCase> forward_cases() {
+  std::vector<OpCase> cases;
+  for (const Conv& conv : convolutions())
+    cases.push_back(op_case(conv.variant, kFloats, sum_of(conv.w_shape().numel() / conv.k), [conv](Maker& make) {
+      Conv2dForwardArgs args;
+      args.x = make.input(conv.x_shape(), Layout::channels_last());
+      args.w = make.input(conv.w_shape(), Layout::channels_last());
+      if (conv.bias) args.bias = make.input({conv.k});
+      args.y = make.output("y", conv.y_shape(), Layout::channels_last());
+      args.geometry = conv.geometry;
+      args.activation = conv.activation;
+      return args;
+    }));
+  cases.push_back(op_case("nan_and_inf", kFloats, sum_of(27), [](Maker& make) {
+    Conv2dForwardArgs args;
+    args.x = make.input({2, 3, 6, 6}, Layout::channels_last());
+    make.sprinkle(args.x, 97, std::numeric_limits<double>::quiet_NaN());
+    make.sprinkle(args.x, 173, std::numeric_limits<double>::infinity());
+    args.w = make.input({4, 3, 3, 3}, Layout::channels_last(), 0.25, 1);
+    args.y = make.output("y", {2, 4, 4, 4}, Layout::channels_last());
+    return args;
+  }));
+  cases.push_back(op_case("tagged_weight", kF32, sum_of(45), [](Maker& make) {
+    Conv2dForwardArgs args;
+    args.x = make.input({1, 5, 6, 6}, Layout::channels_last());
+    args.w = make.input({7, 5, 3, 3}, Layout::channels_last());
+    args.y = make.output("y", {1, 7, 4, 4}, Layout::channels_last());
+    args.w_tag = 0x7e57000000000002ull;
+    return args;
+  }));
+  return cases;
+}
+
+std::vector<OpCase> backward_cases() {
+  std::vector<OpCase> cases;
+  for (const Conv& conv : convolutions()) {
+    // An element of gx sums over the filters of its group and the kernel.
+    const std::int64_t data_terms = conv.k / conv.geometry.groups * conv.r * conv.s;
+    cases.push_back(op_case(conv.variant, kFloats, sum_of(data_terms), [conv](Maker& make) {
+      Conv2dBackwardDataArgs args;
+      args.gy = make.input(conv.y_shape(), Layout::channels_last());
+      args.w = make.input(conv.w_shape(), Layout::channels_last());
+      args.gx = make.output("gx", conv.x_shape(), Layout::channels_last());
+      args.geometry = conv.geometry;
+      return args;
+    }));
+    // An element of gw, and of gbias, sums over the pictures and positions.
+    const Shape y = conv.y_shape();
+    cases.push_back(op_case(conv.variant, kFloats, sum_of(y[0] * y[2] * y[3]), [conv](Maker& make) {
+      Conv2dBackwardWeightArgs args;
+      args.x = make.input(conv.x_shape(), Layout::channels_last());
+      args.gy = make.input(conv.y_shape(), Layout::channels_last());
+      args.gw = make.output("gw", conv.w_shape(), Layout::channels_last());
+      if (conv.bias) args.gbias = make.output("gbias", {conv.k});
+      args.geometry = conv.geometry;
+      return args;
+    }));
+  }
+  cases.push_back(op_case("bias_only", kFloats, sum_of(50), [](Maker& make) {
+    Conv2dBackwardWeightArgs args;
+    args.x = make.input({2, 3, 5, 5}, Layout::channels_last());
+    args.gy = make.input({2, 7, 5, 5}, Layout::channels_last());
+    args.gbias = make.output("gbias", {7});
+    args.geometry = geometry(1, 1);
+    return args;
+  }));
+  return cases;
+}
+
+GRAFT_OP_CASES(Conv2dForward, forward_cases());
+GRAFT_OP_CASES(Conv2dBackward, backward_cases());
+
+}  // namespace
+}  // namespace graft::test

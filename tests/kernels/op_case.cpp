@@ -1,0 +1,268 @@
+#include "op_case.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+
+#include <graft/kernels/reference/internal.h>
+#include <graft/kernels/reference/table.h>
+#include <graft/kernels/registry/registry.h>
+#include <graft/kernels/runtime/parallel.h>
+
+namespace graft::test {
+namespace {
+
+using kernels::BackendTable;
+using kernels::reference::convert;
+using kernels::reference::for_each_offset;
+
+constexpr std::size_t kGuard = 64;
+constexpr std::byte kFiller{0xA5};
+
+double arithmetic_epsilon(DType under_test) { return under_test == DType::f64 ? 0x1p-52 : 0x1p-23; }
+
+// Half the distance between neighbours, for the dtypes that are only stored; and what is lost near zero.
+double storage_rounding(DType stored, double value) {
+  if (stored == DType::bf16) return 0x1p-8 * std::abs(value) + 0x1p-126;
+  if (stored == DType::f16) return 0x1p-11 * std::abs(value) + 0x1p-25;  // subnormals are 2^-24 apart
+  return stored == DType::f32 ? 0x1p-126 : 0;                            // vector code may flush subnormals to zero
+}
+
+double through(DType dtype, double value) {
+  return visit_dtype(dtype, [&]<class S>(S) { return convert<double>(convert<S>(value)); });
+}
+
+bool agree(double got, double want, double allowed, DType stored) {
+  if (std::isnan(want)) return std::isnan(got);
+  if (std::isinf(want) || (is_floating(stored) && std::isinf(through(stored, want))))
+    return got == (want > 0 ? 1 : -1) * std::numeric_limits<double>::infinity();
+  return std::abs(got - want) <= allowed;
+}
+
+std::string digits(double value) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.9g", value);
+  return text;
+}
+
+// Compares an output with the reference's; names the first few elements that disagree.
+void expect_close(const Buffer& got, const Buffer& want, DType under_test) {
+  const double e = arithmetic_epsilon(under_test);
+  std::vector<double> wanted(static_cast<std::size_t>(want.ref.numel()));
+  for_each_offset(want.ref.shape, want.ref.strides, [&](std::int64_t i, std::int64_t offset) {
+    wanted[static_cast<std::size_t>(i)] = want.value(offset);
+  });
+  int wrong = 0;
+  std::string report;
+  for_each_offset(got.ref.shape, got.ref.strides, [&](std::int64_t i, std::int64_t offset) {
+    const double w = wanted[static_cast<std::size_t>(i)], g = got.value(offset);
+    double allowed = 0;
+    if (is_floating(got.ref.dtype))
+      allowed =
+          got.tolerance.relative * e * std::abs(w) + got.tolerance.absolute * e + storage_rounding(got.ref.dtype, w);
+    if (agree(g, w, allowed, got.ref.dtype)) return;
+    if (++wrong <= 4)
+      report += "\n  element " + std::to_string(i) + ": got " + digits(g) + ", expected " + digits(w) + " within " +
+                digits(allowed) + " (off by " + digits(std::abs(g - w)) + ")";
+  });
+  EXPECT_EQ(wrong, 0) << got.name << " " << to_string(got.ref) << ": " << wrong << " of " << got.ref.numel()
+                      << " elements disagree" << report;
+}
+
+std::uint64_t seed_of(const std::string& name) {
+  std::uint64_t hash = 14695981039346656037ull;  // FNV-1a
+  for (char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+  return hash;
+}
+
+class ThreadCount {
+ public:
+  explicit ThreadCount(int count) : previous_(num_threads()) { set_num_threads(count); }
+  ~ThreadCount() { set_num_threads(previous_); }
+
+ private:
+  int previous_;
+};
+
+// Runs the case on one backend; false if it declines.
+bool run_on(const BackendTable& backend, const OpCase& op, DType dtype, const Maker& truth) {
+  SCOPED_TRACE(std::string("backend ") + kernels::name(backend.id));
+  const std::uint64_t seed = seed_of(op.name);
+  Maker make(dtype, false, op.tolerance, seed);
+  const Launch launch = op.build(make);
+  make.seal();
+  if (const kernels::Support support = launch.supports(backend); !support.ok) {
+    EXPECT_FALSE(support.reason.empty()) << "declined without a reason";
+    std::printf("%s %s on %s: declined: %s\n", op.name.c_str(), graft::name(dtype), kernels::name(backend.id),
+                support.reason.c_str());
+    testing::Test::RecordProperty(std::string("declined_") + kernels::name(backend.id) + "_" + graft::name(dtype),
+                                  support.reason);
+    return false;
+  }
+  launch.run(backend);
+  for (std::size_t i = 0; i < make.buffers().size(); ++i) {
+    const Buffer& buffer = *make.buffers()[i];
+    EXPECT_EQ(buffer.damage(), "") << buffer.name << " " << to_string(buffer.ref);
+    if (buffer.written) expect_close(buffer, *truth.buffers()[i], dtype);
+  }
+
+  // The same bits again, with another number of threads.
+  ThreadCount threads(3);
+  Maker again(dtype, false, op.tolerance, seed);
+  op.build(again).run(backend);
+  for (std::size_t i = 0; i < make.buffers().size(); ++i)
+    EXPECT_TRUE(make.buffers()[i]->same_bytes(*again.buffers()[i]))
+        << make.buffers()[i]->name << " has other bits when the op runs again with 3 threads";
+  return true;
+}
+
+}  // namespace
+
+Buffer::Buffer(std::string name_, DType dtype, const Shape& shape, const Layout& layout, bool written_)
+    : name(std::move(name_)), written(written_), memory_(nullptr, std::free) {
+  ref.dtype = dtype;
+  ref.shape = shape;
+  ref.strides = Shape::filled(shape.rank(), 0);
+  std::int64_t extent = layout.step;
+  for (int i = shape.rank() - 1; i >= 0; --i) {
+    const int axis = layout.order.empty() ? i : layout.order[static_cast<std::size_t>(i)];
+    if (std::find(layout.broadcast.begin(), layout.broadcast.end(), axis) != layout.broadcast.end()) continue;
+    ref.strides[axis] = extent;
+    extent *= std::max<std::int64_t>(shape[axis], 1);
+    if (i == shape.rank() - 1) extent += layout.row_gap;
+  }
+  const std::size_t bytes = static_cast<std::size_t>(extent + layout.offset) * size_of(dtype);
+  // The block starts at a multiple of 64, as the library's own memory does.
+  size_ = (kGuard + bytes + kGuard + 63) / 64 * 64;
+  memory_.reset(static_cast<std::byte*>(std::aligned_alloc(64, size_)));
+  std::fill_n(memory_.get(), size_, kFiller);
+  first_ = kGuard + static_cast<std::size_t>(layout.offset) * size_of(dtype);
+  ref.data = shape.numel() > 0 ? memory_.get() + first_ : nullptr;  // empty tensors have no memory
+}
+
+bool Buffer::same_bytes(const Buffer& other) const {
+  return size_ == other.size_ && std::equal(memory_.get(), memory_.get() + size_, other.memory_.get());
+}
+
+double Buffer::value(std::int64_t offset) const { return kernels::reference::load(ref, offset); }
+void Buffer::set(std::int64_t offset, double v) { kernels::reference::store(ref, offset, v); }
+
+std::string Buffer::damage() const {
+  std::vector<bool> allowed(size_);
+  const std::size_t element = size_of(ref.dtype);
+  if (written)
+    for_each_offset(ref.shape, ref.strides, [&](std::int64_t, std::int64_t offset) {
+      for (std::size_t i = 0; i < element; ++i) allowed[first_ + static_cast<std::size_t>(offset) * element + i] = true;
+    });
+  for (std::size_t i = 0; i < size_; ++i)
+    if (!allowed[i] && memory_.get()[i] != sealed_[i])
+      return "overwrote byte " + std::to_string(static_cast<std::ptrdiff_t>(i) - static_cast<std::ptrdiff_t>(first_)) +
+             " from the start, which is " + (written ? "no element of it" : "an input");
+  return "";
+}
+
+Maker::Maker(DType dtype, bool truth, Tolerance tolerance, std::uint64_t seed)
+    : dtype_(truth && is_floating(dtype) ? DType::f64 : dtype),
+      rounded_as_(dtype),
+      tolerance_(tolerance),
+      state_(seed) {}
+
+double Maker::uniform(double lo, double hi) {
+  std::uint64_t z = (state_ += 0x9E3779B97F4A7C15ull);  // SplitMix64
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  return lo + (hi - lo) * static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
+}
+
+TensorRef Maker::make(std::string name, DType dtype, DType precision, const Shape& shape, const Layout& layout,
+                      bool written, const std::function<double(std::int64_t)>& value) {
+  buffers_.push_back(std::make_unique<Buffer>(std::move(name), dtype, shape, layout, written));
+  Buffer& buffer = *buffers_.back();
+  buffer.tolerance = tolerance_;
+  for_each_offset(shape, buffer.ref.strides,
+                  [&](std::int64_t i, std::int64_t offset) { buffer.set(offset, through(precision, value(i))); });
+  return buffer.ref;
+}
+
+TensorRef Maker::input(const Shape& shape, const Layout& layout, double lo, double hi) {
+  return make("input", dtype_, rounded_as_, shape, layout, false, [&](std::int64_t) { return uniform(lo, hi); });
+}
+
+TensorRef Maker::wide_input(const Shape& shape, double lo, double hi) {
+  return make("input", wide(), wide_precision(), shape, {}, false, [&](std::int64_t) { return uniform(lo, hi); });
+}
+
+TensorRef Maker::whole(DType dtype, const Shape& shape, std::int64_t lo, std::int64_t hi, const Layout& layout) {
+  return make("input", dtype, dtype, shape, layout, false,
+              [&](std::int64_t) { return std::floor(uniform(static_cast<double>(lo), static_cast<double>(hi) + 1)); });
+}
+
+TensorRef Maker::values(const Shape& shape, const std::vector<double>& v, const Layout& layout) {
+  return make("input", dtype_, rounded_as_, shape, layout, false,
+              [&](std::int64_t i) { return v[static_cast<std::size_t>(i) % v.size()]; });
+}
+
+TensorRef Maker::wide_values(const Shape& shape, const std::vector<double>& v) {
+  return make("input", wide(), wide_precision(), shape, {}, false,
+              [&](std::int64_t i) { return v[static_cast<std::size_t>(i) % v.size()]; });
+}
+
+TensorRef Maker::values_of(DType dtype, const Shape& shape, const std::vector<double>& v, const Layout& layout) {
+  return make("input", dtype, dtype, shape, layout, false,
+              [&](std::int64_t i) { return v[static_cast<std::size_t>(i) % v.size()]; });
+}
+
+void Maker::sprinkle(const TensorRef& t, std::int64_t every, double value) {
+  Buffer& buffer = find(t);
+  for_each_offset(t.shape, t.strides, [&](std::int64_t i, std::int64_t offset) {
+    if (i % every == every / 2) buffer.set(offset, value);
+  });
+}
+
+// Outputs begin as NaN (or -7), so that an element nobody writes is seen.
+TensorRef Maker::output_of(DType dtype, const char* name, const Shape& shape, const Layout& layout) {
+  const double unwritten = is_floating(dtype) ? std::numeric_limits<double>::quiet_NaN() : -7;
+  return make(name, dtype, dtype, shape, layout, true, [&](std::int64_t) { return unwritten; });
+}
+
+TensorRef Maker::output(const char* name, const Shape& shape, const Layout& layout) {
+  return output_of(dtype_, name, shape, layout);
+}
+
+TensorRef Maker::wide_output(const char* name, const Shape& shape) { return output_of(wide(), name, shape); }
+
+TensorRef Maker::in_out(const char* name, const TensorRef& made) {
+  Buffer& buffer = find(made);
+  buffer.name = name;
+  buffer.written = true;
+  return made;
+}
+
+std::vector<double> Maker::read(const TensorRef& t) const { return kernels::reference::read(t).values; }
+
+Buffer& Maker::find(const TensorRef& t) const {
+  for (const auto& buffer : buffers_)
+    if (buffer->ref.data == t.data) return *buffer;
+  fail("Maker: this tensor was not made here: ", to_string(t));
+}
+
+TEST_P(OpCaseTest, MatchesReference) {
+  const OpCase& op = GetParam();
+  for (const DType dtype : op.dtypes) {
+    SCOPED_TRACE(std::string("dtype ") + graft::name(dtype));
+    Maker truth(dtype, true, op.tolerance, seed_of(op.name));
+    const Launch launch = op.build(truth);
+    truth.seal();
+    const BackendTable& reference = kernels::reference::table();
+    const kernels::Support support = launch.supports(reference);
+    ASSERT_TRUE(support.ok) << "the reference declines: " << support.reason;
+    launch.run(reference);
+    bool served = false;
+    for (const BackendTable* backend : kernels::backends(DeviceType::cpu)) served |= run_on(*backend, op, dtype, truth);
+    EXPECT_TRUE(served) << "no backend of the CPU serves this case";
+  }
+}
+
+}  // namespace graft::test
