@@ -1,0 +1,29 @@
+// Everything a program that uses graft needs.
+#pragma once
+
+#include <graft/core/autograd/gradcheck.h>
+#include <graft/core/autograd/node.h>
+#include <graft/core/data/augment.h>
+#include <graft/core/data/dataset.h>
+#include <graft/core/data/idx.h>
+#include <graft/core/data/loader.h>
+#include <graft/core/data/strokes.h>
+#include <graft/core/io/safetensors.h>
+#include <graft/core/ops/math.h>
+#include <graft/core/ops/nn.h>
+#include <graft/core/ops/view.h>
+#include <graft/core/optim/optimizer.h>
+#include <graft/core/optim/schedule.h>
+#include <graft/core/random.h>
+#include <graft/core/tensor.h>
+#include <graft/kernels/runtime/parallel.h>
+#include <graft/layers/init.h>
+#include <graft/layers/layers.h>
+#include <graft/layers/module.h>
+#include <graft/models/models.h>
+#include <graft/transfer/copy.h>
+#include <graft/transfer/evaluate.h>
+#include <graft/transfer/feature_cache.h>
+#include <graft/transfer/fine_tune.h>
+#include <graft/transfer/mask.h>
+#include <graft/transfer/train.h>

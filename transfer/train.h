@@ -1,0 +1,99 @@
+// The supervised training loop: what pretraining and fine-tuning share.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <graft/core/data/loader.h>
+#include <graft/core/optim/schedule.h>
+#include <graft/transfer/evaluate.h>
+#include <graft/transfer/feature_cache.h>
+#include <graft/transfer/mask.h>
+
+namespace graft::transfer {
+
+enum class OptimizerKind : std::uint8_t { sgd, adam, adamw };
+
+/// Where a run stands, told after every step.
+struct Progress {
+  std::string phase;
+  std::int64_t step = 0, steps = 0;  // done, in all
+  double loss = 0;                   // of the last step whose loss was looked at
+  double lr = 0;
+  double images_per_second = 0;
+  double seconds = 0;
+};
+
+struct TrainOptions {
+  std::string phase = "train";
+  std::int64_t steps = 0;  // exactly one of steps and epochs is positive
+  std::int64_t epochs = 0;
+  std::int64_t batch_size = 128;  // at most the dataset's size is used
+  OptimizerKind optimizer = OptimizerKind::adamw;
+  double lr = 1e-3;
+  double head_lr = 0;  // for the parameters below the head; 0: lr
+  double weight_decay = 0.01;
+  double momentum = 0.9;     // SGD
+  std::int64_t warmup = 0;   // steps; then a cosine to 0, unless `schedule` is given
+  optim::Schedule schedule;  // factor on lr by step
+  double clip_norm = 0;      // 0: no clipping
+  double label_smoothing = 0;
+  std::uint64_t seed = 0;  // of order and augmentation
+  data::Normalization normalization;
+  data::AffineAugment augment;
+  int loader_threads = 1;
+
+  GradientMask mask;
+  bool batch_norm_inference = false;  // see MaskScope
+  /// Scale what enters the head so that its mean norm over the training set is this, and fold the scale into the head's
+  /// weights afterwards, so that one rate suits any features. 0: off. Needs everything below a Linear head frozen.
+  double feature_norm = 0;
+  bool use_cache = true;          // cache the features of a frozen prefix where that gives the same result
+  FeatureCache* cache = nullptr;  // kept by the caller between runs; null: one for this run
+
+  std::int64_t evaluate_every = 0;  // steps between evaluations on the validation set; 0: only at the end
+  std::int64_t patience = 0;        // stop after so many evaluations without a better accuracy; 0: never
+  bool restore_best = false;        // end with the weights of the best evaluation
+
+  std::function<void(const Progress&)> progress;
+  std::function<void(const std::string&)> log;  // one line
+  std::function<bool()> stop;                   // asked before every step; true ends the run cleanly
+};
+
+struct TrainPoint {
+  std::int64_t step = 0;  // steps done
+  double loss = 0;        // training loss since the last point
+  double accuracy = -1;   // on the validation set; -1 when not evaluated
+  double seconds = 0;
+};
+
+/// The proof that frozen means frozen.
+struct FrozenReport {
+  std::int64_t tensors = 0, bytes = 0;
+  std::uint64_t checksum_before = 0, checksum_after = 0;
+  std::size_t optimizer_state_bytes = 0;  // for the trainable ones; frozen ones have none
+  bool intact() const { return checksum_before == checksum_after; }
+};
+
+struct TrainResult {
+  std::int64_t steps = 0;
+  double seconds = 0;  // training alone, evaluations and feature extraction left out
+  double feature_seconds = 0;
+  double images_per_second = 0;
+  double accuracy = -1;  // of the weights the module ends with; -1 without a validation set
+  std::vector<TrainPoint> curve;
+  bool stopped_early = false;  // by patience
+  bool interrupted = false;    // by `stop`
+  bool cached = false;
+  std::size_t cached_parts = 0;
+  FrozenReport frozen;
+};
+
+/// Trains with cross-entropy. The module is left in inference. `valid` may be empty (default-constructed).
+/// Throws Error for options out of range, labels the network has no output for, or a loss that is not finite.
+TrainResult train(Module& module, const data::Dataset& dataset, const data::Dataset& valid,
+                  const TrainOptions& options);
+
+}  // namespace graft::transfer
