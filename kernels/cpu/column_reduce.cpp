@@ -9,7 +9,7 @@ namespace graft::kernels::cpu {
 std::int64_t rows_per_chunk(std::int64_t rows, std::int64_t cols) {
   // About 16 KiB, so that a chunk read twice comes from the first-level cache the second time; but never so many chunks
   // that their sums outgrow the matrix, and few enough rows for float.
-  const std::int64_t cached = std::max<std::int64_t>(16, 4096 / std::max<std::int64_t>(cols, 1));
+  const std::int64_t cached = std::max<std::int64_t>(16, 8192 / std::max<std::int64_t>(cols, 1));
   return std::max<std::int64_t>(1, std::min(rows, cached));
 }
 

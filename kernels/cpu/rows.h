@@ -10,7 +10,6 @@ void add_copy(BackendTable& table);
 void add_matmul(BackendTable& table);
 void add_conv2d(BackendTable& table);
 void add_softmax(BackendTable& table);
-void add_cross_entropy(BackendTable& table);
 void add_pool(BackendTable& table);
 void add_batch_norm(BackendTable& table);
 void add_layer_norm(BackendTable& table);

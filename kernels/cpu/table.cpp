@@ -13,6 +13,15 @@ BackendTable make_table() {
   add_copy(table);
   add_matmul(table);
   add_conv2d(table);
+  add_softmax(table);
+  add_pool(table);
+  add_batch_norm(table);
+  add_layer_norm(table);
+  add_reduce(table);
+  add_gather(table);
+  add_random(table);
+  add_optim(table);
+  add_affine(table);
   return table;
 }
 
