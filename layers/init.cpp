@@ -2,8 +2,6 @@
 
 #include <cmath>
 
-#include <graft/core/autograd/node.h>
-
 namespace graft::init {
 namespace {
 
@@ -24,22 +22,7 @@ Fans fans(const char* initialiser, const Tensor& weight) {
   return result;
 }
 
-/// Draws in row-major order whatever the layout, so that a seed gives the same weights in every memory format.
-template <class Draw>
-void fill(Tensor& t, const Draw& draw) {
-  const NoGrad no_grad;
-  if (t.is_contiguous()) {
-    draw(t);
-    return;
-  }
-  Tensor values = Tensor::empty(t.shape(), t.dtype(), t.device());
-  draw(values);
-  t.copy_(values);
-}
-
-void uniform(Tensor& t, double bound, Generator& generator) {
-  fill(t, [&](Tensor& values) { uniform_(values, -bound, bound, generator); });
-}
+void uniform(Tensor& t, double bound, Generator& generator) { uniform_(t, -bound, bound, generator); }
 
 }  // namespace
 
@@ -51,7 +34,7 @@ void kaiming_uniform_(Tensor weight, double a, Generator& generator) {
 void kaiming_normal_(Tensor weight, Fan fan, Generator& generator) {
   const Fans f = fans("kaiming_normal_", weight);
   const double deviation = std::sqrt(2 / static_cast<double>(fan == Fan::in ? f.in : f.out));
-  fill(weight, [&](Tensor& values) { normal_(values, 0, deviation, generator); });
+  normal_(weight, 0, deviation, generator);
 }
 
 void xavier_uniform_(Tensor weight, Generator& generator) {
