@@ -5,7 +5,7 @@
 
 namespace graft::kernels {
 
-/// What is applied to a result before it is written.
+/// What is applied to a result before it is written. relu: as UnaryOp::relu, NaN stays NaN.
 enum class Activation : std::uint8_t { none, relu };
 
 /// y = activation(a @ b + bias).  a (..., M, K), b (..., K, N), bias (N) or undefined, y (..., M, N) row-major.

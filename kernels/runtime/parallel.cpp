@@ -40,8 +40,7 @@ void detail::parallel_for(std::int64_t count, std::int64_t grain, void (*body)(v
                           void* context) {
   if (count <= 0) return;
   grain = std::max<std::int64_t>(grain, 1);
-  const auto threads =
-      static_cast<int>(std::min<std::int64_t>(num_threads(), count / grain + (count % grain ? 1 : 0)));
+  const auto threads = static_cast<int>(std::min<std::int64_t>(num_threads(), count / grain));
   if (threads <= 1 || omp_in_parallel()) {
     body(context, 0, count);
     return;

@@ -73,15 +73,18 @@ std::vector<OpCase> forward_cases() {
       args.activation = conv.activation;
       return args;
     }));
-  cases.push_back(op_case("nan_and_inf", kFloats, sum_of(27), [](Maker& make) {
-    Conv2dForwardArgs args;
-    args.x = make.input({2, 3, 6, 6}, Layout::channels_last());
-    make.sprinkle(args.x, 97, std::numeric_limits<double>::quiet_NaN());
-    make.sprinkle(args.x, 173, std::numeric_limits<double>::infinity());
-    args.w = make.input({4, 3, 3, 3}, Layout::channels_last(), 0.25, 1);
-    args.y = make.output("y", {2, 4, 4, 4}, Layout::channels_last());
-    return args;
-  }));
+  for (Activation activation : {Activation::none, Activation::relu})
+    cases.push_back(op_case(activation == Activation::relu ? "nan_and_inf_relu" : "nan_and_inf", kFloats, sum_of(27),
+                            [=](Maker& make) {
+                              Conv2dForwardArgs args;
+                              args.x = make.input({2, 3, 6, 6}, Layout::channels_last());
+                              make.sprinkle(args.x, 97, std::numeric_limits<double>::quiet_NaN());
+                              make.sprinkle(args.x, 173, std::numeric_limits<double>::infinity());
+                              args.w = make.input({4, 3, 3, 3}, Layout::channels_last(), 0.25, 1);
+                              args.y = make.output("y", {2, 4, 4, 4}, Layout::channels_last());
+                              args.activation = activation;
+                              return args;
+                            }));
   cases.push_back(op_case("tagged_weight", kF32, sum_of(45), [](Maker& make) {
     Conv2dForwardArgs args;
     args.x = make.input({1, 5, 6, 6}, Layout::channels_last());

@@ -68,16 +68,18 @@ std::vector<OpCase> matmul_cases() {
       args.activation = p.activation;
       return args;
     }));
-  cases.push_back(op_case("nan_and_inf", kFloats, sum_of(17), [](Maker& make) {
-    MatmulArgs args;
-    args.a = make.input({9, 17});
-    args.b = make.input({17, 7}, {}, 0.5, 1);
-    make.sprinkle(args.a, 61, std::numeric_limits<double>::quiet_NaN());
-    make.sprinkle(args.a, 131, std::numeric_limits<double>::infinity());
-    args.y = make.output("y", {9, 7});
-    args.activation = Activation::relu;
-    return args;
-  }));
+  for (Activation activation : {Activation::none, Activation::relu})
+    cases.push_back(op_case(activation == Activation::relu ? "nan_and_inf_relu" : "nan_and_inf", kFloats, sum_of(17),
+                            [=](Maker& make) {
+                              MatmulArgs args;
+                              args.a = make.input({9, 17});
+                              args.b = make.input({17, 7}, {}, 0.5, 1);
+                              make.sprinkle(args.a, 61, std::numeric_limits<double>::quiet_NaN());
+                              make.sprinkle(args.a, 131, std::numeric_limits<double>::infinity());
+                              args.y = make.output("y", {9, 7});
+                              args.activation = activation;
+                              return args;
+                            }));
   // The same tag twice with the same contents: a packed copy may be kept, and gives the same result.
   cases.push_back(op_case("tagged_weight", kF32, sum_of(33), [](Maker& make) {
     MatmulArgs args;

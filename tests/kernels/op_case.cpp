@@ -81,6 +81,7 @@ class ThreadCount {
  public:
   explicit ThreadCount(int count) : previous_(num_threads()) { set_num_threads(count); }
   ~ThreadCount() { set_num_threads(previous_); }
+  int previous() const { return previous_; }
 
  private:
   int previous_;
@@ -108,13 +109,16 @@ bool run_on(const BackendTable& backend, const OpCase& op, DType dtype, const Ma
     if (buffer.written) expect_close(buffer, *truth.buffers()[i], dtype);
   }
 
-  // The same bits again, with another number of threads.
-  ThreadCount threads(3);
-  Maker again(dtype, false, op.tolerance, seed);
-  op.build(again).run(backend);
-  for (std::size_t i = 0; i < make.buffers().size(); ++i)
-    EXPECT_TRUE(make.buffers()[i]->same_bytes(*again.buffers()[i]))
-        << make.buffers()[i]->name << " has other bits when the op runs again with 3 threads";
+  // The same bits again; and with another number of threads, as parallel.h promises.
+  for (const int threads : {num_threads(), 3}) {
+    ThreadCount scope(threads);
+    Maker again(dtype, false, op.tolerance, seed);
+    op.build(again).run(backend);
+    for (std::size_t i = 0; i < make.buffers().size(); ++i)
+      EXPECT_TRUE(make.buffers()[i]->same_bytes(*again.buffers()[i]))
+          << make.buffers()[i]->name << " has other bits when the op runs again with " << threads
+          << " threads instead of " << scope.previous();
+  }
   return true;
 }
 

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -178,6 +179,8 @@ struct OpCase {
   Tolerance tolerance;
   std::function<Launch(Maker&)> build;
 };
+
+inline void PrintTo(const OpCase& op, std::ostream* out) { *out << op.name; }
 
 /// A case of the op whose arguments `build(Maker&)` returns.
 template <class Build>
