@@ -50,6 +50,9 @@ class Workspace {
   std::size_t bytes_;
 };
 
+/// y = max(y, 0), NaN kept, on a dense f32 or bf16 tensor that was just written.
+void relu_in_place(const TensorRef& y);
+
 /// `count` floats.
 inline Workspace float_workspace(std::int64_t count) {
   return Workspace(static_cast<std::size_t>(count) * sizeof(float));

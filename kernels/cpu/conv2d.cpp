@@ -65,7 +65,6 @@ Support supported_if(const Primitive* primitive, const TensorRef& x, const Tenso
 ConvSpec forward_spec(const Conv2dForwardArgs& args) {
   ConvSpec spec = spec_of(args.x, args.w, args.y, args.geometry);
   spec.bias = args.bias.defined();
-  spec.relu = args.activation == Activation::relu;
   return spec;
 }
 
@@ -77,6 +76,7 @@ Support supports(const Conv2dForwardArgs& args) {
 
 void run(const Conv2dForwardArgs& args, Stream&) {
   forward_primitive(forward_spec(args))->run(args.x.data, args.w.data, args.bias.data, args.y.data, args.w_tag);
+  if (args.activation == Activation::relu) relu_in_place(args.y);
 }
 
 Support supports(const Conv2dBackwardDataArgs& args) {
@@ -91,19 +91,71 @@ void run(const Conv2dBackwardDataArgs& args, Stream&) {
   backward_data_primitive(spec)->run(args.gy.data, args.w.data, nullptr, args.gx.data, args.w_tag);
 }
 
+// oneDNN would cut the sum over the images by the number of threads, and the gradient's last bits with it. So the batch
+// is cut here, into chunks that depend on the sizes alone; each is one thread's work, and they are added up in order.
+std::int64_t image_chunks(const ConvSpec& spec, std::int64_t weights) {
+  const std::int64_t wanted = weights <= 16384 ? 16 : 8;
+  constexpr std::int64_t kMaxFloats = 1 << 24;
+  return std::clamp<std::int64_t>(std::min(wanted, kMaxFloats / weights), 1, spec.n);
+}
+
+ConvSpec chunk_spec(ConvSpec spec, std::int64_t images) {
+  spec.n = images;
+  spec.threads = 1;
+  return spec;
+}
+
+// oneDNN plans for one thread while this lives.
+class OneThread {
+ public:
+  OneThread() : previous_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneThread() { omp_set_num_threads(previous_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int previous_;
+};
+
 Support supports(const Conv2dBackwardWeightArgs& args) {
   Support support = contract_and_f32(args, {&args.x});
   if (!support.ok || !args.gw.defined()) return support;
   support = not_empty(args.x, args.gw, args.gy);
   if (!support.ok) return support;
-  return supported_if(backward_weight_primitive(spec_of(args.x, args.gw, args.gy, args.geometry)), args.x, args.gw);
+  const ConvSpec spec = spec_of(args.x, args.gw, args.gy, args.geometry);
+  const std::int64_t chunks = image_chunks(spec, args.gw.numel());
+  const OneThread one;
+  return supported_if(backward_weight_primitive(chunk_spec(spec, spec.n / chunks)), args.x, args.gw);
+}
+
+void weight_gradient(const Conv2dBackwardWeightArgs& args) {
+  const ConvSpec spec = spec_of(args.x, args.gw, args.gy, args.geometry);
+  const std::int64_t weights = args.gw.numel(), chunks = image_chunks(spec, weights);
+  const std::int64_t x_image = spec.c * spec.h * spec.w, y_image = spec.k * spec.p * spec.q;
+  const Workspace partial = float_workspace(chunks > 1 ? chunks * weights : 0);
+  float* parts = chunks > 1 ? partial.as<float>() : args.gw.as<float>();
+  parallel_for(chunks, 1, [&](std::int64_t begin, std::int64_t end) {
+    const OneThread one;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t first = spec.n * i / chunks, last = spec.n * (i + 1) / chunks;
+      Primitive* primitive = backward_weight_primitive(chunk_spec(spec, last - first));
+      check(primitive != nullptr, args.name, ": oneDNN has no implementation for ", last - first, " images of ",
+            to_string(args.x));
+      primitive->run(args.x.as<float>() + first * x_image, args.gy.as<float>() + first * y_image, nullptr,
+                     parts + i * weights, 0);
+    }
+  });
+  if (chunks == 1) return;
+  parallel_for(weights, kGrain / 8, [&](std::int64_t begin, std::int64_t end) {
+    float* gw = args.gw.as<float>();
+    std::copy(parts + begin, parts + end, gw + begin);
+    for (std::int64_t i = 1; i < chunks; ++i)
+      for (std::int64_t k = begin; k < end; ++k) gw[k] += parts[i * weights + k];
+  });
 }
 
 void run(const Conv2dBackwardWeightArgs& args, Stream&) {
-  if (args.gw.defined()) {
-    const ConvSpec spec = spec_of(args.x, args.gw, args.gy, args.geometry);
-    backward_weight_primitive(spec)->run(args.x.data, args.gy.data, nullptr, args.gw.data, 0);
-  }
+  if (args.gw.defined()) weight_gradient(args);
   if (args.gbias.defined()) {
     const std::int64_t k = args.gy.shape[1];
     column_sums(args.gy.as<float>(), args.gy.numel() / std::max<std::int64_t>(k, 1), k, args.gbias.as<float>());

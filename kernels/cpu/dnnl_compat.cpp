@@ -1,6 +1,8 @@
 #include <graft/kernels/cpu/dnnl_compat.h>
 
 #include <cstring>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -42,30 +44,24 @@ memory::data_type data_type(std::int64_t dtype) {
   }
 }
 
-primitive_attr attributes(bool relu) {
+primitive_attr attributes() {
   primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  if (relu) {
-    dnnl::post_ops ops;
-#if DNNL_VERSION_MAJOR >= 3
-    ops.append_eltwise(dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
-#else
-    ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
-#endif
-    attr.set_post_ops(ops);
-  }
   return attr;
 }
 
 bool starts_with(const char* text, const char* prefix) { return std::strncmp(text, prefix, std::strlen(prefix)) == 0; }
 
-// Steps to the first implementation that `avoid` lets pass; false when there is none.
-template <class Desc, class Avoid>
-bool choose(Desc& desc, Avoid avoid) {
+bool any_implementation(const char*) { return true; }
+
+// Steps to the first implementation that `accept` likes, none of oneDNN's slow references; nothing when there is none.
+// In 2.x the op descriptor must still live here, as the iteration reads it.
+template <class Desc, class Accept>
+std::optional<Desc> choose(Desc desc, Accept accept) {
   for (;;) {
     const char* name = desc.impl_info_str();
-    if (!starts_with(name, "ref") && !avoid(name)) return true;
-    if (!desc.next_impl()) return false;
+    if (!starts_with(name, "ref") && accept(name)) return desc;
+    if (!desc.next_impl()) return std::nullopt;
   }
 }
 
@@ -96,54 +92,63 @@ ConvDescs conv_descs(const ConvSpec& s) {
   return d;
 }
 
-dnnl::convolution_forward::primitive_desc forward_desc(const ConvDescs& d, const primitive_attr& attr) {
+template <class Accept>
+std::optional<dnnl::convolution_forward::primitive_desc> forward_desc(const ConvDescs& d, Accept accept) {
   using Conv = dnnl::convolution_forward;
   constexpr auto algorithm = dnnl::algorithm::convolution_direct;
 #if DNNL_VERSION_MAJOR >= 3
-  return Conv::primitive_desc(engine(), prop_kind::forward_training, algorithm, d.x, d.w_any, d.bias, d.y, d.stride,
-                              d.dilation, d.padding, d.padding, attr);
+  return choose(Conv::primitive_desc(engine(), prop_kind::forward_training, algorithm, d.x, d.w_any, d.bias, d.y,
+                                     d.stride, d.dilation, d.padding, d.padding, attributes()),
+                accept);
 #else
-  return Conv::primitive_desc(Conv::desc(prop_kind::forward_training, algorithm, d.x, d.w_any, d.bias, d.y, d.stride,
-                                         d.dilation, d.padding, d.padding),
-                              attr, engine());
+  const Conv::desc op(prop_kind::forward_training, algorithm, d.x, d.w_any, d.bias, d.y, d.stride, d.dilation,
+                      d.padding, d.padding);
+  return choose(Conv::primitive_desc(op, attributes(), engine()), accept);
 #endif
 }
 
-dnnl::convolution_backward_data::primitive_desc backward_data_desc(const ConvDescs& d) {
+// The forward descriptor that a backward one asks for: any will do.
+dnnl::convolution_forward::primitive_desc forward_hint(const ConvDescs& d) {
+  return forward_desc(d, any_implementation).value();
+}
+
+std::optional<dnnl::convolution_backward_data::primitive_desc> backward_data_desc(const ConvDescs& d) {
   using Conv = dnnl::convolution_backward_data;
   constexpr auto algorithm = dnnl::algorithm::convolution_direct;
-  const auto hint = forward_desc(d, attributes(false));
+  const auto hint = forward_hint(d);
 #if DNNL_VERSION_MAJOR >= 3
-  return Conv::primitive_desc(engine(), algorithm, d.x, d.w_any, d.y, d.stride, d.dilation, d.padding, d.padding, hint,
-                              attributes(false));
+  return choose(Conv::primitive_desc(engine(), algorithm, d.x, d.w_any, d.y, d.stride, d.dilation, d.padding, d.padding,
+                                     hint, attributes()),
+                any_implementation);
 #else
-  return Conv::primitive_desc(Conv::desc(algorithm, d.x, d.w_any, d.y, d.stride, d.dilation, d.padding, d.padding),
-                              attributes(false), engine(), hint);
+  const Conv::desc op(algorithm, d.x, d.w_any, d.y, d.stride, d.dilation, d.padding, d.padding);
+  return choose(Conv::primitive_desc(op, attributes(), engine(), hint), any_implementation);
 #endif
 }
 
-dnnl::convolution_backward_weights::primitive_desc backward_weight_desc(const ConvDescs& d) {
+std::optional<dnnl::convolution_backward_weights::primitive_desc> backward_weight_desc(const ConvDescs& d) {
   using Conv = dnnl::convolution_backward_weights;
   constexpr auto algorithm = dnnl::algorithm::convolution_direct;
-  const auto hint = forward_desc(d, attributes(false));
+  const auto hint = forward_hint(d);
 #if DNNL_VERSION_MAJOR >= 3
-  return Conv::primitive_desc(engine(), algorithm, d.x, d.w_any, d.y, d.stride, d.dilation, d.padding, d.padding, hint,
-                              attributes(false));
+  return choose(Conv::primitive_desc(engine(), algorithm, d.x, d.w_any, d.y, d.stride, d.dilation, d.padding, d.padding,
+                                     hint, attributes()),
+                any_implementation);
 #else
-  return Conv::primitive_desc(Conv::desc(algorithm, d.x, d.w_any, d.y, d.stride, d.dilation, d.padding, d.padding),
-                              attributes(false), engine(), hint);
+  const Conv::desc op(algorithm, d.x, d.w_any, d.y, d.stride, d.dilation, d.padding, d.padding);
+  return choose(Conv::primitive_desc(op, attributes(), engine(), hint), any_implementation);
 #endif
 }
 
-dnnl::matmul::primitive_desc matmul_desc(const memory::desc& a, const memory::desc& b, const memory::desc& bias,
-                                         const memory::desc& y, const primitive_attr& attr) {
+// bias may be a zero descriptor: none.
+std::optional<dnnl::matmul::primitive_desc> matmul_desc(const memory::desc& a, const memory::desc& b,
+                                                        const memory::desc& bias, const memory::desc& y) {
   using Matmul = dnnl::matmul;
 #if DNNL_VERSION_MAJOR >= 3
-  return bias.is_zero() ? Matmul::primitive_desc(engine(), a, b, y, attr)
-                        : Matmul::primitive_desc(engine(), a, b, bias, y, attr);
+  return choose(Matmul::primitive_desc(engine(), a, b, bias, y, attributes()), any_implementation);
 #else
-  return bias.is_zero() ? Matmul::primitive_desc(Matmul::desc(a, b, y), attr, engine())
-                        : Matmul::primitive_desc(Matmul::desc(a, b, bias, y), attr, engine());
+  const Matmul::desc op(a, b, bias, y);
+  return choose(Matmul::primitive_desc(op, attributes(), engine()), any_implementation);
 #endif
 }
 
@@ -173,7 +178,7 @@ void bind(const memory& object, const void* data) {
 class Reorder {
  public:
   Reorder(const memory::desc& from, const memory::desc& to) {
-    const dnnl::reorder::primitive_desc desc(engine(), from, engine(), to, attributes(false));
+    const dnnl::reorder::primitive_desc desc(engine(), from, engine(), to, attributes());
     primitive_ = dnnl::reorder(desc);
     scratchpad_ = unbound(desc.scratchpad_desc());
     scratchpad_bytes_ = desc.scratchpad_desc().get_size();
@@ -348,24 +353,19 @@ std::unique_ptr<Primitive> or_none(F&& make) {
   }
 }
 
-bool avoid_nothing(const char*) { return false; }
-
 }  // namespace
 
 std::unique_ptr<Primitive> make_conv_forward(const ConvSpec& spec) {
   return or_none([&]() -> std::unique_ptr<Primitive> {
     const ConvDescs d = conv_descs(spec);
-    auto desc = forward_desc(d, attributes(spec.relu != 0));
     // The batched-GEMM kernels waste their width on the few channels of a first layer: .59 ms, where the direct one
     // takes .37.
     const bool narrow = spec.c / spec.groups < 8;
-    auto brgconv = [&](const char* name) { return narrow && starts_with(name, "brgconv"); };
-    if (!choose(desc, brgconv)) {
-      desc = forward_desc(d, attributes(spec.relu != 0));
-      if (!choose(desc, avoid_nothing)) return nullptr;
-    }
-    return std::make_unique<DnnlPrimitive>(dnnl::convolution_forward(desc), desc, Operand{DNNL_ARG_SRC, d.x},
-                                           Operand{DNNL_ARG_WEIGHTS, desc.weights_desc(), d.w_plain},
+    auto desc = forward_desc(d, [&](const char* name) { return !narrow || !starts_with(name, "brgconv"); });
+    if (!desc) desc = forward_desc(d, any_implementation);
+    if (!desc) return nullptr;
+    return std::make_unique<DnnlPrimitive>(dnnl::convolution_forward(*desc), *desc, Operand{DNNL_ARG_SRC, d.x},
+                                           Operand{DNNL_ARG_WEIGHTS, desc->weights_desc(), d.w_plain},
                                            spec.bias ? DNNL_ARG_BIAS : 0, Operand{DNNL_ARG_DST, d.y});
   });
 }
@@ -374,10 +374,10 @@ std::unique_ptr<Primitive> make_conv_backward_data(const ConvSpec& spec) {
   return or_none([&]() -> std::unique_ptr<Primitive> {
     const ConvDescs d = conv_descs(spec);
     auto desc = backward_data_desc(d);
-    if (!choose(desc, avoid_nothing)) return nullptr;
-    return std::make_unique<DnnlPrimitive>(dnnl::convolution_backward_data(desc), desc, Operand{DNNL_ARG_DIFF_DST, d.y},
-                                           Operand{DNNL_ARG_WEIGHTS, desc.weights_desc(), d.w_plain}, 0,
-                                           Operand{DNNL_ARG_DIFF_SRC, d.x});
+    if (!desc) return nullptr;
+    return std::make_unique<DnnlPrimitive>(
+        dnnl::convolution_backward_data(*desc), *desc, Operand{DNNL_ARG_DIFF_DST, d.y},
+        Operand{DNNL_ARG_WEIGHTS, desc->weights_desc(), d.w_plain}, 0, Operand{DNNL_ARG_DIFF_SRC, d.x});
   });
 }
 
@@ -385,10 +385,10 @@ std::unique_ptr<Primitive> make_conv_backward_weight(const ConvSpec& spec) {
   return or_none([&]() -> std::unique_ptr<Primitive> {
     const ConvDescs d = conv_descs(spec);
     auto desc = backward_weight_desc(d);
-    if (!choose(desc, avoid_nothing)) return nullptr;
-    return std::make_unique<DnnlPrimitive>(dnnl::convolution_backward_weights(desc), desc, Operand{DNNL_ARG_SRC, d.x},
+    if (!desc) return nullptr;
+    return std::make_unique<DnnlPrimitive>(dnnl::convolution_backward_weights(*desc), *desc, Operand{DNNL_ARG_SRC, d.x},
                                            Operand{DNNL_ARG_DIFF_DST, d.y}, 0,
-                                           Operand{DNNL_ARG_DIFF_WEIGHTS, desc.diff_weights_desc(), d.w_plain});
+                                           Operand{DNNL_ARG_DIFF_WEIGHTS, desc->diff_weights_desc(), d.w_plain});
   });
 }
 
@@ -412,9 +412,9 @@ std::unique_ptr<Primitive> make_matmul(const MatmulSpec& spec) {
       y = memory::desc({spec.batch, spec.m, spec.n}, type, tag::abc);
       if (spec.bias) bias = memory::desc({1, 1, spec.n}, type, tag::abc);
     }
-    auto desc = matmul_desc(a, b, bias, y, attributes(spec.relu != 0));
-    if (!choose(desc, avoid_nothing)) return nullptr;
-    return std::make_unique<DnnlPrimitive>(dnnl::matmul(desc), desc, Operand{DNNL_ARG_SRC, a},
+    auto desc = matmul_desc(a, b, bias, y);
+    if (!desc) return nullptr;
+    return std::make_unique<DnnlPrimitive>(dnnl::matmul(*desc), *desc, Operand{DNNL_ARG_SRC, a},
                                            Operand{DNNL_ARG_WEIGHTS, b}, spec.bias ? DNNL_ARG_BIAS : 0,
                                            Operand{DNNL_ARG_DST, y});
   });

@@ -15,17 +15,17 @@ struct ConvSpec {
   std::int64_t n, c, h, w;     // input
   std::int64_t k, r, s, p, q;  // output channels, kernel, output
   std::int64_t stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups;
-  std::int64_t bias, relu, dtype;
+  std::int64_t bias, dtype;
   std::int64_t threads;  // oneDNN plans for a thread count
 
   friend bool operator==(const ConvSpec&, const ConvSpec&) = default;
 };
 
-/// y = activation(a @ b + bias); y is row-major. A batch stride of 0 tells a broadcast operand.
+/// y = a @ b + bias; y is row-major. A batch stride of 0 tells a broadcast operand.
 struct MatmulSpec {
   std::int64_t batch, m, n, k;
   std::int64_t a_batch, a_row, a_col, b_batch, b_row, b_col;  // strides
-  std::int64_t bias, relu, dtype, threads;
+  std::int64_t bias, dtype, threads;
 
   friend bool operator==(const MatmulSpec&, const MatmulSpec&) = default;
 };
@@ -47,6 +47,7 @@ class Primitive {
   virtual std::uint64_t packs() const = 0;
 };
 
+/// ReLU is no part of them: oneDNN's makes 0 of NaN.
 /// Each returns nullptr where oneDNN has only its slow reference implementation, or none, for the spec.
 std::unique_ptr<Primitive> make_conv_forward(const ConvSpec& spec);
 /// src: gy, dst: gx.

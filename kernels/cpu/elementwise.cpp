@@ -136,6 +136,22 @@ void run(const FillArgs& args, Stream&) {
 
 }  // namespace
 
+void relu_in_place(const TensorRef& y) {
+  if (y.dtype == DType::f32) {
+    const auto kernel = vector_kernels().unary;
+    parallel_for(y.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+      float* p = y.as<float>() + begin;
+      kernel(static_cast<int>(UnaryOp::relu), p, {0, 1}, p, {0, 1}, 1, end - begin);
+    });
+    return;
+  }
+  parallel_for(y.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+    auto* bits = y.as<std::uint16_t>();  // negative, and not NaN, whose magnitude is above that of infinity
+    for (std::int64_t i = begin; i < end; ++i)
+      bits[i] = bits[i] > 0x8000u && bits[i] <= 0xff80u ? std::uint16_t{0} : bits[i];
+  });
+}
+
 void add_elementwise(BackendTable& table) {
   table.row<UnaryArgs>() = {supports, run};
   table.row<UnaryBackwardArgs>() = {supports, run};

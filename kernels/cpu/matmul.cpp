@@ -77,7 +77,6 @@ bool spec_of(const MatmulArgs& args, MatmulSpec& spec) {
     spec.b_batch = b.batch_stride;
   }
   spec.bias = args.bias.defined();
-  spec.relu = args.activation == Activation::relu;
   spec.dtype = static_cast<std::int64_t>(args.y.dtype);
   spec.threads = num_threads();
   return true;
@@ -91,7 +90,8 @@ Primitive* primitive(const MatmulSpec& spec) {
 Support supports(const MatmulArgs& args) {
   Support support = check_contract(args);
   if (!support.ok) return support;
-  if (args.y.dtype == DType::f64) return Support::no("runs f32 and bf16, got f64");
+  if (args.y.dtype == DType::f64 || args.y.dtype == DType::f16)
+    return Support::no(cat("runs f32 and bf16, got ", to_string(args.y)));
   if (args.y.numel() == 0 || args.a.numel() == 0) return Support::no("leaves empty matrices to the reference backend");
   MatmulSpec spec;
   if (!spec_of(args, spec))
@@ -106,6 +106,7 @@ void run(const MatmulArgs& args, Stream&) {
   MatmulSpec spec;
   check(spec_of(args, spec), "matmul: run without a yes of supports");
   primitive(spec)->run(args.a.data, args.b.data, args.bias.data, args.y.data, args.b_tag);
+  if (args.activation == Activation::relu) relu_in_place(args.y);
 }
 
 }  // namespace
