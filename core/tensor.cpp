@@ -136,17 +136,18 @@ bool Tensor::is_channels_last() const { return kernels::is_channels_last(ref());
 bool Tensor::is_dense() const {
   const TensorState& s = checked();
   if (s.shape.numel() == 0) return true;
-  // Walk the dimensions from the smallest stride up: each must begin where those before end.
-  std::array<int, kMaxRank> order{};
-  int count = 0;
+  // From the innermost dimension out, each must begin where those before it end.
+  std::int64_t filled = 1;
+  unsigned left = 0;
   for (int i = 0; i < s.shape.rank(); ++i)
-    if (s.shape[i] != 1) order[static_cast<std::size_t>(count++)] = i;
-  std::sort(order.begin(), order.begin() + count, [&](int a, int b) { return s.strides[a] < s.strides[b]; });
-  std::int64_t expected = 1;
-  for (int k = 0; k < count; ++k) {
-    const int i = order[static_cast<std::size_t>(k)];
-    if (s.strides[i] != expected) return false;
-    expected *= s.shape[i];
+    if (s.shape[i] != 1) left |= 1u << i;
+  while (left != 0) {
+    int next = -1;
+    for (int i = 0; i < s.shape.rank() && next < 0; ++i)
+      if ((left >> i & 1u) != 0 && s.strides[i] == filled) next = i;
+    if (next < 0) return false;
+    filled *= s.shape[next];
+    left &= ~(1u << next);
   }
   return true;
 }

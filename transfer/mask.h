@@ -23,6 +23,9 @@ class GradientMask {
   /// Keeps elements where `mask` (bool or u8, the parameter's shape) is 0 byte for byte.
   GradientMask& set_elements(const std::string& parameter_name, Tensor mask);
 
+  /// Adds another mask's rules behind these, so that those have the last word.
+  GradientMask& append(const GradientMask& other);
+
   double multiplier(const std::string& parameter_name) const;
   const Tensor* elements(const std::string& parameter_name) const;
   bool empty() const { return rules_.empty() && elements_.empty(); }

@@ -35,17 +35,17 @@ struct TrainOptions {
   double lr = 1e-3;
   double head_lr = 0;  // for the parameters below the head; 0: lr
   double weight_decay = 0.01;
-  double momentum = 0.9;     // SGD
-  std::int64_t warmup = 0;   // steps; then a cosine to 0, unless `schedule` is given
-  optim::Schedule schedule;  // factor on lr by step
-  double clip_norm = 0;      // 0: no clipping
+  double momentum = 0.9;       // SGD
+  std::int64_t warmup = 0;     // steps; then a cosine to 0, unless `schedule` is given
+  optim::Schedule schedule{};  // factor on lr by step
+  double clip_norm = 0;        // 0: no clipping
   double label_smoothing = 0;
   std::uint64_t seed = 0;  // of order and augmentation
-  data::Normalization normalization;
-  data::AffineAugment augment;
+  data::Normalization normalization{};
+  data::AffineAugment augment{};
   int loader_threads = 1;
 
-  GradientMask mask;
+  GradientMask mask{};
   bool batch_norm_inference = false;  // see MaskScope
   /// Scale what enters the head so that its mean norm over the training set is this, and fold the scale into the head's
   /// weights afterwards, so that one rate suits any features. 0: off. Needs everything below a Linear head frozen.
@@ -57,9 +57,9 @@ struct TrainOptions {
   std::int64_t patience = 0;        // stop after so many evaluations without a better accuracy; 0: never
   bool restore_best = false;        // end with the weights of the best evaluation
 
-  std::function<void(const Progress&)> progress;
-  std::function<void(const std::string&)> log;  // one line
-  std::function<bool()> stop;                   // asked before every step; true ends the run cleanly
+  std::function<void(const Progress&)> progress{};
+  std::function<void(const std::string&)> log{};  // one line
+  std::function<bool()> stop{};                   // asked before every step; true ends the run cleanly
 };
 
 struct TrainPoint {

@@ -7,6 +7,7 @@
 
 #include <graft/core/data/prefetch.h>
 #include <graft/core/ops/nn.h>
+#include <graft/core/ops/view.h>
 
 namespace graft::data {
 namespace {
@@ -24,7 +25,12 @@ Positions epoch_order(std::int64_t size, bool shuffle, std::uint64_t seed, std::
 
 Batch make_batch(const Dataset& dataset, const LoaderOptions& options, std::uint64_t epoch, Positions positions) {
   Batch batch;
-  batch.x = normalized(dataset.images, options.normalization, positions);
+  if (options.features.defined()) {
+    const auto count = static_cast<std::int64_t>(positions.size());
+    batch.x = index_select(options.features, 0, Tensor::from(positions, {count}));
+  } else {
+    batch.x = normalized(dataset.images, options.normalization, positions);
+  }
   if (options.augment.enabled()) {
     const Tensor theta = affine_matrices(options.augment, options.seed, epoch, positions);
     batch.x = affine_warp(batch.x, theta, options.normalization(0));  // what lies outside the picture is black
@@ -61,6 +67,13 @@ Loader::Loader(Dataset dataset, LoaderOptions options) {
         " with drop_last leaves no batch of ", dataset.size(), " images");
   check(options.threads >= 0, "Loader: threads is ", options.threads, ", expected 0 or more");
   check(options.prefetch >= 1, "Loader: prefetch is ", options.prefetch, ", expected 1 or more");
+  if (options.features.defined()) {
+    check(
+        options.features.dim() >= 1 && options.features.size(0) == dataset.size() && !options.features.requires_grad(),
+        "Loader: features are ", to_string(options.features), ", expected one row for each of ", dataset.size(),
+        " images, outside the graph");
+    check(!options.augment.enabled(), "Loader: features computed beforehand cannot be augmented");
+  }
   options.normalization.validate();
   options.augment.validate();
   impl_ = std::make_unique<Impl>(std::move(dataset), std::move(options));

@@ -14,8 +14,10 @@ struct LoaderOptions {
   bool shuffle = true;
   bool drop_last = false;  // leave out a last, smaller batch
   std::uint64_t seed = 0;  // the order of an epoch and its augmentation depend on (seed, epoch) only
-  Normalization normalization;
-  AffineAugment augment;
+  Normalization normalization = {};
+  AffineAugment augment = {};
+  // (N, ..) rows computed from the images beforehand, which then replace the pixels; excludes augmentation.
+  Tensor features = {};
   int threads = 1;   // that make batches ahead; 0: in the calling thread. The batches are the same whatever the number
   int prefetch = 3;  // batches ready or being made at most
 };

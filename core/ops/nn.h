@@ -31,7 +31,7 @@ struct CrossEntropyOptions {
   Reduction reduction = Reduction::mean;
   double label_smoothing = 0;
   std::int64_t ignore_index = -100;
-  Tensor class_weights;  // (C) or undefined
+  Tensor class_weights{};  // (C) or undefined
 };
 /// logits (N, C), targets (N) i64 -> scalar, or (N) without reduction. f32 for the storage types.
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEntropyOptions& options = {});

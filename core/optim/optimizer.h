@@ -13,7 +13,7 @@ namespace graft::optim {
 
 /// Parameters that share settings. The rate and the decay may be changed between steps.
 struct ParamGroup {
-  std::vector<Tensor> params;
+  std::vector<Tensor> params{};
   double lr = 1e-3;
   double weight_decay = 0;
 };
@@ -21,7 +21,7 @@ struct ParamGroup {
 /// How the update of one parameter is limited.
 struct UpdateLimit {
   double multiplier = 1;  // scales the whole step after the optimiser's own normalisation; 0: the parameter is skipped
-  Tensor mask;            // bool or u8, the parameter's shape; elements with 0 keep their bytes; undefined for none
+  Tensor mask{};          // bool or u8, the parameter's shape; elements with 0 keep their bytes; undefined for none
 };
 
 class Optimizer {

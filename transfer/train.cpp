@@ -1,0 +1,384 @@
+#include <graft/transfer/train.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include <graft/core/autograd/node.h>
+#include <graft/core/ops/math.h>
+#include <graft/core/ops/nn.h>
+#include <graft/layers/layers.h>
+#include <graft/transfer/copy.h>
+#include <graft/transfer/scoring.h>
+
+namespace graft::transfer {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+void check_options(const data::Dataset& dataset, const TrainOptions& o) {
+  dataset.validate();
+  check(dataset.size() > 0, "train: the training set is empty");
+  check((o.steps > 0) != (o.epochs > 0) && o.steps >= 0 && o.epochs >= 0,
+        "train: exactly one of steps and epochs must be positive, got ", o.steps, " and ", o.epochs);
+  check(o.batch_size >= 1, "train: batch_size must be 1 or more, got ", o.batch_size);
+  check(std::isfinite(o.lr) && o.lr > 0 && std::isfinite(o.head_lr) && o.head_lr >= 0,
+        "train: lr must be positive and head_lr 0 or more, got ", o.lr, " and ", o.head_lr);
+  check(o.weight_decay >= 0 && o.clip_norm >= 0 && o.feature_norm >= 0 && o.warmup >= 0 && o.evaluate_every >= 0 &&
+            o.patience >= 0,
+        "train: weight_decay, clip_norm, feature_norm, warmup, evaluate_every and patience must be 0 or more");
+}
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const MaskScope& scope, const std::string& head,
+                                                 const TrainOptions& o) {
+  optim::ParamGroup below{.lr = o.lr, .weight_decay = o.weight_decay};
+  optim::ParamGroup above{.lr = o.head_lr > 0 ? o.head_lr : o.lr, .weight_decay = o.weight_decay};
+  for (const auto& [name, tensor] : scope.trainable())
+    (belongs_to(name, head) ? above : below).params.push_back(tensor);
+  std::vector<optim::ParamGroup> groups;
+  for (auto* group : {&below, &above})
+    if (!group->params.empty()) groups.push_back(std::move(*group));
+
+  std::unique_ptr<optim::Optimizer> optimizer;
+  switch (o.optimizer) {
+    case OptimizerKind::sgd:
+      optimizer = std::make_unique<optim::Sgd>(std::move(groups), optim::SgdOptions{.momentum = o.momentum});
+      break;
+    case OptimizerKind::adam:
+      optimizer = std::make_unique<optim::Adam>(std::move(groups), optim::AdamOptions{});
+      break;
+    case OptimizerKind::adamw:
+      optimizer = std::make_unique<optim::AdamW>(std::move(groups), optim::AdamOptions{});
+      break;
+  }
+  scope.limit(*optimizer);
+  return optimizer;
+}
+
+/// The network as a run sees it: what is left to compute for a batch that may already be features.
+struct Forward {
+  Module& module;
+  Chain chain;
+  std::size_t begin = 0;  // parts that the batch has behind it
+  double scale = 1;       // of what enters the last part
+  bool scaled = false;    // the batch's features have the scale in them
+
+  Tensor operator()(const Tensor& x) const {
+    if (scale == 1 && begin == 0) return module(x);
+    const std::size_t last = chain.size() - 1;
+    Tensor features = apply(chain, begin, last, x);
+    if (scale != 1 && !scaled) features = mul(features, scale);
+    return apply(chain, last, chain.size(), features);
+  }
+};
+
+/// Mean 2-norm of the rows.
+double mean_norm(const Tensor& features) {
+  const Tensor rows = features.flatten(1);
+  return mean(sqrt(sum(square(rows), {1}))).item();
+}
+
+/// Copies of tensors, to go back to.
+struct Snapshot {
+  std::vector<std::pair<Tensor, Tensor>> kept;
+  void take(const NamedTensors& tensors) {
+    kept.clear();
+    for (const auto& [name, tensor] : tensors) kept.emplace_back(tensor, tensor.detach().clone());
+  }
+  void restore() {
+    NoGrad no_grad;
+    for (auto& [tensor, copy] : kept) tensor.copy_(copy);
+  }
+};
+
+class Run {
+ public:
+  Run(Module& module, const data::Dataset& dataset, const data::Dataset& valid, const TrainOptions& options)
+      : module_(module),
+        dataset_(dataset),
+        valid_(valid),
+        o_(options),
+        scope_(module, options.mask, options.batch_norm_inference),
+        forward_{module, flat_chain(module)} {}
+
+  TrainResult go() {
+    result_.frozen.tensors = static_cast<std::int64_t>(scope_.frozen().size());
+    for (const auto& [name, tensor] : scope_.frozen())
+      result_.frozen.bytes += tensor.numel() * static_cast<std::int64_t>(size_of(tensor.dtype()));
+    result_.frozen.checksum_before = checksum(scope_.frozen());
+    prepare_features();
+    make_loaders();
+    optimizer_ = make_optimizer(scope_, module_.head(), o_);
+    train_all();
+    finish();
+    return std::move(result_);
+  }
+
+ private:
+  void log(const std::string& line) const {
+    if (o_.log) o_.log(line);
+  }
+
+  // --- the frozen prefix
+  // ------------------------------------------------------------------------------------------------
+
+  void prepare_features() {
+    const auto begin = Clock::now();
+    std::string reason;
+    const std::size_t prefix = frozen_prefix(forward_.chain, &reason);
+    if (o_.use_cache && prefix > 0 && !o_.augment.enabled()) {
+      features_ = cache().get(forward_.chain, prefix, dataset_, o_.normalization);
+      if (features_.defined() && valid_.size() > 0)
+        valid_features_ = cache().get(forward_.chain, prefix, valid_, o_.normalization);
+      if (!features_.defined() || (valid_.size() > 0 && !valid_features_.defined())) {
+        features_ = valid_features_ = {};
+        log("feature cache: off, the features would take more memory than its limit");
+      }
+    } else if (prefix == 0) {
+      log(cat("feature cache: off, ", reason));
+    } else {
+      log(o_.use_cache ? "feature cache: off, augmentation changes the pictures at every step"
+                       : "feature cache: off, as asked");
+    }
+    if (features_.defined()) {
+      result_.cached = true;
+      result_.cached_parts = prefix;
+      forward_.begin = prefix;
+      log(cat("feature cache: on, the first ", prefix, " of ", forward_.chain.size(),
+              " parts are frozen and deterministic (", reason, "); their output ", to_string(features_.shape()),
+              " is computed once"));
+    }
+    if (o_.feature_norm > 0) scale_features(prefix);
+    result_.feature_seconds = seconds_since(begin);
+  }
+
+  FeatureCache& cache() { return o_.cache != nullptr ? *o_.cache : own_cache_; }
+
+  void scale_features(std::size_t prefix) {
+    check(!forward_.chain.empty() && prefix + 1 == forward_.chain.size() && head_layer() != nullptr,
+          "train: feature_norm needs a chain of parts that ends in a Linear head with everything below it frozen");
+    // Without the cache the norm is measured on the first pictures only; with it the same rows are there already.
+    constexpr std::int64_t kRows = 2048;
+    NoGrad no_grad;
+    Tensor rows;
+    if (features_.defined()) {
+      rows =
+          features_.as_strided(leading(features_.shape(), std::min(kRows, features_.size(0))), features_.strides(), 0);
+    } else {
+      std::vector<std::int64_t> positions(static_cast<std::size_t>(std::min(kRows, dataset_.size())));
+      for (std::size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<std::int64_t>(i);
+      rows = apply(forward_.chain, 0, prefix, data::normalized(dataset_.images, o_.normalization, positions));
+    }
+    const double norm = mean_norm(rows);
+    if (!(norm > 0) || !std::isfinite(norm)) return;  // features of zeros or NaN are for the loss to report
+    forward_.scale = o_.feature_norm / norm;
+    if (!features_.defined()) return;
+    features_ = mul(features_, forward_.scale);
+    if (valid_features_.defined()) valid_features_ = mul(valid_features_, forward_.scale);
+    forward_.scaled = true;
+  }
+
+  static Shape leading(Shape shape, std::int64_t rows) {
+    shape[0] = rows;
+    return shape;
+  }
+
+  Linear* head_layer() const {
+    return forward_.chain.empty() ? nullptr : dynamic_cast<Linear*>(forward_.chain.back().second.get());
+  }
+
+  /// The scale moves from the features into the head's weights: the network as it is computes what was trained.
+  void fold_scale() {
+    if (forward_.scale == 1) return;
+    NoGrad no_grad;
+    head_layer()->weight.mul_(forward_.scale);
+    forward_.scale = 1;
+  }
+
+  // --- batches
+  // ----------------------------------------------------------------------------------------------------------
+
+  void make_loaders() {
+    data::LoaderOptions options;
+    options.batch_size = std::min(o_.batch_size, dataset_.size());
+    options.shuffle = options.batch_size < dataset_.size();  // a full batch has no order
+    options.drop_last = true;
+    options.seed = o_.seed;
+    options.normalization = o_.normalization;
+    options.augment = o_.augment;
+    options.features = features_;
+    // A batch of features is one small copy: handing it between threads would cost more.
+    options.threads = features_.defined() ? 0 : o_.loader_threads;
+    loader_.emplace(dataset_, options);
+    batch_size_ = options.batch_size;
+    steps_ = o_.steps > 0 ? o_.steps : o_.epochs * loader_->batches();
+    if (valid_.size() > 0) {
+      valid_.validate();
+      data::LoaderOptions evaluation;
+      evaluation.batch_size = 256;
+      evaluation.shuffle = false;
+      evaluation.normalization = o_.normalization;
+      evaluation.features = valid_features_;
+      valid_loader_.emplace(valid_, evaluation);
+    }
+  }
+
+  bool next_batch(data::Batch& batch) {
+    // A full batch of features is the same at every step.
+    if (features_.defined() && batch_size_ == dataset_.size()) {
+      if (!batch.x.defined()) batch = {features_, dataset_.labels, {}};
+      return true;
+    }
+    if (epoch_ > 0 && loader_->next(batch)) return true;
+    loader_->start(epoch_++);
+    return loader_->next(batch);
+  }
+
+  // --- steps
+  // ------------------------------------------------------------------------------------------------------------
+
+  void train_all() {
+    optim::Schedule schedule = o_.schedule;
+    if (!schedule) {
+      const std::int64_t warmup = std::min(o_.warmup, steps_);
+      schedule = optim::cosine(std::max<std::int64_t>(1, steps_ - warmup));
+      if (warmup > 0) schedule = optim::warm_up(warmup, schedule);
+    }
+    std::vector<double> rates;
+    for (const optim::ParamGroup& group : optimizer_->groups()) rates.push_back(group.lr);
+    std::vector<Tensor> parameters;
+    for (const auto& [name, tensor] : scope_.trainable()) parameters.push_back(tensor);
+
+    data::Batch batch;
+    double loss_sum = 0;
+    std::int64_t loss_count = 0;
+    auto resumed = Clock::now();
+    for (std::int64_t step = 0; step < steps_; ++step) {
+      if (o_.stop && o_.stop()) {
+        result_.interrupted = true;
+        break;
+      }
+      check(next_batch(batch), "train: the loader gave no batch");
+      const Tensor loss = cross_entropy(forward_(batch.x), batch.y, {.label_smoothing = o_.label_smoothing});
+      const double value = loss.item();
+      check(std::isfinite(value), o_.phase, ": the loss is ", value, " at step ", step + 1,
+            "; lower the rate, clip the gradients (clip_norm), or look for NaN in the data");
+      loss.backward();
+      const double factor = schedule(step);
+      for (std::size_t i = 0; i < rates.size(); ++i) optimizer_->groups()[i].lr = rates[i] * factor;
+      optimizer_->step(o_.clip_norm > 0 ? optim::clip_factor(parameters, o_.clip_norm) : 1);
+      optimizer_->zero_grad();
+
+      loss_sum += value;
+      ++loss_count;
+      result_.steps = step + 1;
+      const bool evaluate_now = o_.evaluate_every > 0 && (step + 1) % o_.evaluate_every == 0 && step + 1 < steps_;
+      if (evaluate_now || step + 1 == steps_ || (step + 1) % point_every() == 0) {
+        result_.seconds += seconds_since(resumed);
+        TrainPoint point{step + 1, loss_sum / static_cast<double>(loss_count), -1, result_.seconds};
+        loss_sum = 0;
+        loss_count = 0;
+        const bool enough = evaluate_now && evaluate_point(point);
+        result_.curve.push_back(point);
+        resumed = Clock::now();
+        if (enough) {
+          result_.stopped_early = true;
+          break;
+        }
+      }
+      tell(step, value, rates.back() * factor, result_.seconds + seconds_since(resumed));
+    }
+    if (result_.interrupted || result_.stopped_early) result_.seconds += seconds_since(resumed);
+  }
+
+  /// Enough points for a smooth curve, few enough to keep.
+  std::int64_t point_every() const { return std::max<std::int64_t>(1, steps_ / 100); }
+
+  void tell(std::int64_t step, double loss, double lr, double seconds) const {
+    if (!o_.progress) return;
+    const auto images = static_cast<double>((step + 1) * batch_size_);
+    o_.progress({o_.phase, step + 1, steps_, loss, lr, seconds > 0 ? images / seconds : 0, seconds});
+  }
+
+  /// Evaluates on the validation set; true when patience has run out.
+  bool evaluate_point(TrainPoint& point) {
+    if (valid_.size() == 0) return false;
+    point.accuracy = accuracy();
+    if (point.accuracy > best_accuracy_) {
+      best_accuracy_ = point.accuracy;
+      without_gain_ = 0;
+      if (o_.restore_best) best_.take(changing());
+      return false;
+    }
+    return o_.patience > 0 && ++without_gain_ >= o_.patience;
+  }
+
+  double accuracy() {
+    module_.eval();
+    const Evaluation evaluation = score([this](const Tensor& x) { return forward_(x); }, *valid_loader_);
+    scope_.set_modes();
+    return evaluation.accuracy;
+  }
+
+  /// What training moves: trainable parameters and the buffers that are not frozen.
+  NamedTensors changing() const {
+    NamedTensors all = scope_.trainable();
+    for (const auto& [name, buffer] : module_.named_buffers()) {
+      const bool frozen = std::any_of(scope_.frozen().begin(), scope_.frozen().end(),
+                                      [&, &b = buffer](const auto& f) { return f.second.is_same(b); });
+      if (!frozen) all.emplace_back(name, buffer);
+    }
+    return all;
+  }
+
+  void finish() {
+    if (valid_.size() > 0) {
+      result_.accuracy = accuracy();
+      if (o_.restore_best && best_accuracy_ > result_.accuracy) {
+        best_.restore();
+        result_.accuracy = best_accuracy_;
+      }
+      if (!result_.curve.empty()) result_.curve.back().accuracy = result_.accuracy;
+    }
+    fold_scale();
+    result_.images_per_second =
+        result_.seconds > 0 ? static_cast<double>(result_.steps * batch_size_) / result_.seconds : 0;
+    result_.frozen.checksum_after = checksum(scope_.frozen());
+    result_.frozen.optimizer_state_bytes = optimizer_->state_bytes();
+    for (const auto& [name, tensor] : scope_.frozen())
+      check(!optimizer_->has_state(tensor), "train: the optimiser holds state for the frozen tensor '", name, "'");
+    check(result_.frozen.intact(), "train: frozen tensors were changed during ", o_.phase,
+          "; something outside this run wrote to the network");
+    module_.zero_grad();
+  }
+
+  Module& module_;
+  const data::Dataset& dataset_;
+  const data::Dataset& valid_;
+  const TrainOptions& o_;
+  MaskScope scope_;
+  Forward forward_;
+  FeatureCache own_cache_;
+  Tensor features_, valid_features_;
+  std::optional<data::Loader> loader_, valid_loader_;
+  std::unique_ptr<optim::Optimizer> optimizer_;
+  std::int64_t batch_size_ = 0, steps_ = 0, without_gain_ = 0;
+  std::uint64_t epoch_ = 0;
+  double best_accuracy_ = -1;
+  Snapshot best_;
+  TrainResult result_;
+};
+
+}  // namespace
+
+TrainResult train(Module& module, const data::Dataset& dataset, const data::Dataset& valid,
+                  const TrainOptions& options) {
+  check_options(dataset, options);
+  return Run(module, dataset, valid, options).go();
+}
+
+}  // namespace graft::transfer
