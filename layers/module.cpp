@@ -45,9 +45,13 @@ void replace_elements(const Tensor& tensor, const std::function<Tensor(const Ten
 }
 
 std::string with_thousands(std::int64_t n) {
-  std::string digits = std::to_string(n);
-  for (int i = static_cast<int>(digits.size()) - 3; i > 0; i -= 3) digits.insert(static_cast<std::size_t>(i), ",");
-  return digits;
+  const std::string digits = std::to_string(n);
+  std::string text;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
+  }
+  return text;
 }
 
 void print(const Module& module, const std::string& name, int depth, std::string& text) {
@@ -170,23 +174,24 @@ void Module::set_head(std::string dotted_name) {
   head_ = std::move(dotted_name);
 }
 
+// The messages below leave describe() out: during construction a layer may not yet be able to describe itself.
 void Module::check_new_name(const std::string& name) const {
-  check(!name.empty(), describe(), ": a part needs a name, got an empty one");
-  check(name.find('.') == std::string::npos, describe(), ": '", name,
+  check(!name.empty(), "Module: a part needs a name, got an empty one");
+  check(name.find('.') == std::string::npos, "Module: '", name,
         "' holds a dot; expected a local name (dots join the names of nested modules)");
   const auto same = [&](const auto& entry) { return entry.first == name; };
   const bool taken = std::any_of(parameters_.begin(), parameters_.end(), same) ||
                      std::any_of(buffers_.begin(), buffers_.end(), same) ||
                      std::any_of(children_.begin(), children_.end(), same);
-  check(!taken, describe(), ": the name '", name, "' is taken already");
+  check(!taken, "Module: the name '", name, "' is taken already");
 }
 
 Tensor Module::register_parameter(const std::string& name, Tensor value) {
   check_new_name(name);
-  check(value.defined(), describe(), ": the parameter '", name, "' is undefined");
-  check(is_floating(value.dtype()), describe(), ": the parameter '", name, "' is ", to_string(value),
+  check(value.defined(), "Module: the parameter '", name, "' is undefined");
+  check(is_floating(value.dtype()), "Module: the parameter '", name, "' is ", to_string(value),
         ", expected a floating dtype");
-  check(value.is_leaf(), describe(), ": the parameter '", name, "' is the result of an op, expected a leaf");
+  check(value.is_leaf(), "Module: the parameter '", name, "' is the result of an op, expected a leaf");
   value.requires_grad_(true).set_name(join(path_, name));
   parameters_.emplace_back(name, value);
   return value;
@@ -194,7 +199,7 @@ Tensor Module::register_parameter(const std::string& name, Tensor value) {
 
 Tensor Module::register_buffer(const std::string& name, Tensor value) {
   check_new_name(name);
-  check(value.defined(), describe(), ": the buffer '", name, "' is undefined");
+  check(value.defined(), "Module: the buffer '", name, "' is undefined");
   value.set_name(join(path_, name));
   buffers_.emplace_back(name, value);
   return value;
@@ -202,9 +207,9 @@ Tensor Module::register_buffer(const std::string& name, Tensor value) {
 
 void Module::register_child(const std::string& name, std::shared_ptr<Module> child) {
   check_new_name(name);
-  check(child != nullptr, describe(), ": the part '", name, "' is a null pointer");
+  check(child != nullptr, "Module: the part '", name, "' is a null pointer");
   child->visit("", [&](const std::string&, const Module& m) {
-    check(&m != this, describe(), ": the part '", name, "' holds this module itself; a tree has no cycles");
+    check(&m != this, "Module: the part '", name, "' holds the module it is added to; a tree has no cycles");
   });
   child->set_path(join(path_, name));
   children_.emplace_back(name, std::move(child));

@@ -10,13 +10,11 @@ BatchNorm::BatchNorm(const char* kind, int min_rank, int max_rank, std::int64_t 
   check(options.eps > 0, kind, ": eps is ", options.eps, ", expected above 0");
   check(options.momentum >= 0 && options.momentum <= 1, kind, ": momentum is ", options.momentum,
         ", expected 0 to 1 (the share of the new batch)");
-  // Before the parameters are registered: describe() tells the number of features from it.
-  running_mean = Tensor::zeros({features});
   if (options.affine) {
     weight = register_parameter("weight", Tensor::ones({features}));
     bias = register_parameter("bias", Tensor::zeros({features}));
   }
-  running_mean = register_buffer("running_mean", running_mean);
+  running_mean = register_buffer("running_mean", Tensor::zeros({features}));
   running_var = register_buffer("running_var", Tensor::ones({features}));
   num_batches_tracked = register_buffer("num_batches_tracked", Tensor::zeros({}, DType::i64));
 }
@@ -52,8 +50,7 @@ LayerNorm::LayerNorm(const Shape& shape, double eps) : eps_(eps) {
   check(shape.rank() >= 1 && shape.numel() >= 1, "LayerNorm: the shape is ", to_string(shape),
         ", expected at least one dimension and no empty one");
   check(eps > 0, "LayerNorm: eps is ", eps, ", expected above 0");
-  weight = Tensor::ones(shape);  // describe() tells the shape from it
-  weight = register_parameter("weight", weight);
+  weight = register_parameter("weight", Tensor::ones(shape));
   bias = register_parameter("bias", Tensor::zeros(shape));
 }
 

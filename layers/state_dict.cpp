@@ -14,7 +14,7 @@ void list(std::string& text, const char* what, const std::vector<std::string>& n
   constexpr std::size_t kShown = 20;  // a wrong architecture has hundreds of wrong names; the first ones tell
   if (names.empty()) return;
   text += cat("\n  ", what, " (", names.size(), "):");
-  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) text += " " + names[i];
+  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) text += (i == 0 ? " " : ", ") + names[i];
   if (names.size() > kShown) text += cat(" and ", names.size() - kShown, " more");
 }
 
@@ -70,8 +70,9 @@ LoadReport Module::load_state_dict(const NamedTensors& state, bool strict) {
   for (const auto& [name, tensor] : state)
     if (known.count(name) == 0) report.unexpected.push_back(name);
 
-  check(!strict || report.complete(), "load_state_dict: the state does not fit ", describe(),
-        ", nothing was loaded: ", report.summary(), "\n  (strict = false loads what fits)");
+  if (strict && !report.complete())
+    fail("load_state_dict: the state does not fit ", title(), ", nothing was loaded: ", report.summary(),
+         "\n  (strict = false loads what fits)");
 
   const NoGrad no_grad;
   for (auto& [tensor, source] : copies) tensor.copy_(source->to(tensor.device()));

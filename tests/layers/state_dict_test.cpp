@@ -88,11 +88,11 @@ TEST(StateDict, StrictLoadNamesEverythingThatIsWrongAndChangesNothing) {
   const std::string error = error_of([&] { target->load_state_dict(state); });
   EXPECT_EQ(contents(*target), before);
   expect_contains(error, "does not fit Sequential, nothing was loaded");
-  expect_contains(error, "4 loaded, 1 missing, 1 unexpected, 2 of another shape");
+  expect_contains(error, "5 loaded, 1 missing, 1 unexpected, 2 of another shape");
   expect_contains(error, "missing: in the module, not in the state (1): bn.weight");
   expect_contains(error, "unexpected: in the state, not in the module (1): classifier.weight");
   expect_contains(error, "fc.weight (module (3, 12), state (5, 12))");
-  expect_contains(error, "fc.bias (module (3), state (5))");
+  expect_contains(error, "fc.bias (module (3,), state (5,))");
 }
 
 TEST(StateDict, PartialLoadTakesWhatFitsAndReportsTheRest) {
