@@ -44,16 +44,6 @@ void replace_elements(const Tensor& tensor, const std::function<Tensor(const Ten
   state.grad = grad.defined() ? convert(grad) : grad;
 }
 
-std::string with_thousands(std::int64_t n) {
-  const std::string digits = std::to_string(n);
-  std::string text;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return text;
-}
-
 void print(const Module& module, const std::string& name, int depth, std::string& text) {
   text += std::string(static_cast<std::size_t>(2 * depth), ' ');
   if (!name.empty()) text += name + ": ";

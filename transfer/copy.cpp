@@ -7,12 +7,6 @@
 namespace graft::transfer {
 namespace {
 
-std::string with_thousands(std::int64_t n) {
-  std::string digits = std::to_string(n);
-  for (int i = static_cast<int>(digits.size()) - 3; i > 0; i -= 3) digits.insert(static_cast<std::size_t>(i), ",");
-  return digits;
-}
-
 void list(std::string& text, const char* what, const std::vector<std::string>& names) {
   if (names.empty()) return;
   text += cat("\n  ", what, ":");

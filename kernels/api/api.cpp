@@ -21,6 +21,14 @@ std::string concat(std::initializer_list<Piece> pieces) {
   return all;
 }
 
+std::string with_thousands(std::int64_t n) {
+  std::string digits = std::to_string(n);
+  const int first = n < 0 ? 1 : 0;
+  for (int i = static_cast<int>(digits.size()) - 3; i > first; i -= 3)
+    digits.insert(static_cast<std::size_t>(i), 1, ',');
+  return digits;
+}
+
 const char* name(DType dtype) {
   constexpr const char* names[kDTypeCount] = {"f32", "f64", "bf16", "f16", "i64", "i32", "u8", "bool"};
   return names[static_cast<int>(dtype)];

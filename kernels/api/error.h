@@ -46,6 +46,9 @@ std::string cat(const Parts&... parts) {
   return concat({Piece(parts)...});
 }
 
+/// "388,800".
+std::string with_thousands(std::int64_t n);
+
 /// Throws Error(cat(parts...)).
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
