@@ -150,11 +150,11 @@ TEST_P(LoaderThreads, StartInTheMiddleOfAnEpochDropsTheRest) {
 TEST_P(LoaderThreads, EndsCleanlyAnywhere) {
   const Dataset dataset = small_dataset(100, 5);
   Batch batch;
-  for (int taken = 0; taken <= 10; ++taken)
-    for (int started = 0; started < 10; ++started) {
+  for (int repeat = 0; repeat < 10; ++repeat)
+    for (int taken = -1; taken <= 10; ++taken) {  // -1: not even started
       Loader loader(dataset, {.batch_size = 10, .threads = GetParam(), .prefetch = 2});
-      if (started > 0) loader.start(0);
-      for (int i = 0; started > 0 && i < taken; ++i) ASSERT_TRUE(loader.next(batch));
+      if (taken >= 0) loader.start(0);
+      for (int i = 0; i < taken; ++i) ASSERT_TRUE(loader.next(batch));
     }
 }
 
@@ -196,6 +196,21 @@ TEST(Loader, AugmentationOfBlackStaysBlack) {
       dataset,
       {.batch_size = 10, .normalization = {.mean = 33.3, .deviation = 78.6}, .augment = AffineAugment::handwriting()});
   for (const float value : epoch_of(loader, 0).front().x.to_vector<float>()) EXPECT_NEAR(value, -33.3 / 78.6, 1e-6);
+}
+
+TEST(Loader, FeaturesReplaceThePixels) {
+  const Dataset dataset = small_dataset(20, 5);
+  const Tensor features = Tensor::arange(60).to(DType::f32).reshape({20, 3});
+  Loader loader(dataset, {.batch_size = 8, .features = features, .threads = 2});
+  for (const Batch& batch : epoch_of(loader, 1)) {
+    ASSERT_EQ(batch.x.shape(), (Shape{static_cast<std::int64_t>(batch.positions.size()), 3}));
+    for (std::size_t i = 0; i < batch.positions.size(); ++i) {
+      EXPECT_EQ(batch.x.data<float>()[3 * i + 2], static_cast<float>(3 * batch.positions[i] + 2));
+      EXPECT_EQ(batch.y.data<std::int64_t>()[i], batch.positions[i] % 5);
+    }
+  }
+  EXPECT_ERROR(Loader(dataset, {.features = Tensor::ones({19, 3})}), "expected one row for each of 20 images");
+  EXPECT_ERROR(Loader(dataset, {.augment = {.shift = 1}, .features = features}), "cannot be augmented");
 }
 
 TEST(Loader, OptionsOutOfRangeAreNamed) {

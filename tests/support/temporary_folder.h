@@ -47,7 +47,8 @@ class TemporaryFolder {
 };
 
 inline void put_file(const std::string& path, std::string_view bytes) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  std::filesystem::remove(path);  // ext4 waits for the disk when a file is overwritten
+  std::ofstream file(path, std::ios::binary);
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   check(file.good(), "cannot write ", path);
 }
