@@ -1,10 +1,9 @@
 #include <graft/core/io/safetensors.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <cstring>
 #include <set>
+#include <utility>
 
 #include <graft/core/io/file.h>
 #include <graft/core/io/safetensors_header.h>
