@@ -1,7 +1,5 @@
 // Convolutions by oneDNN, NHWC activations.
 
-#include <omp.h>
-
 #include <algorithm>
 
 #include <graft/kernels/cpu/column_reduce.h>
@@ -32,7 +30,7 @@ ConvSpec spec_of(const TensorRef& x, const TensorRef& w, const TensorRef& y, con
   s.dilation_w = g.dilation_w;
   s.groups = g.groups;
   s.dtype = static_cast<std::int64_t>(x.dtype);
-  s.threads = num_threads();
+  s.threads = planned_threads();
   return s;
 }
 
@@ -105,18 +103,6 @@ ConvSpec chunk_spec(ConvSpec spec, std::int64_t images) {
   return spec;
 }
 
-// oneDNN plans for one thread while this lives.
-class OneThread {
- public:
-  OneThread() : previous_(omp_get_max_threads()) { omp_set_num_threads(1); }
-  ~OneThread() { omp_set_num_threads(previous_); }
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
-
- private:
-  int previous_;
-};
-
 Support supports(const Conv2dBackwardWeightArgs& args) {
   Support support = contract_and_f32(args, {&args.x});
   if (!support.ok || !args.gw.defined()) return support;
@@ -124,7 +110,6 @@ Support supports(const Conv2dBackwardWeightArgs& args) {
   if (!support.ok) return support;
   const ConvSpec spec = spec_of(args.x, args.gw, args.gy, args.geometry);
   const std::int64_t chunks = image_chunks(spec, args.gw.numel());
-  const OneThread one;
   return supported_if(backward_weight_primitive(chunk_spec(spec, spec.n / chunks)), args.x, args.gw);
 }
 
@@ -135,7 +120,6 @@ void weight_gradient(const Conv2dBackwardWeightArgs& args) {
   const Workspace partial = float_workspace(chunks > 1 ? chunks * weights : 0);
   float* parts = chunks > 1 ? partial.as<float>() : args.gw.as<float>();
   parallel_for(chunks, 1, [&](std::int64_t begin, std::int64_t end) {
-    const OneThread one;
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t first = spec.n * i / chunks, last = spec.n * (i + 1) / chunks;
       Primitive* primitive = backward_weight_primitive(chunk_spec(spec, last - first));

@@ -1,5 +1,7 @@
 #include <graft/kernels/cpu/dnnl_compat.h>
 
+#include <omp.h>
+
 #include <cstring>
 #include <optional>
 #include <string>
@@ -156,6 +158,21 @@ std::optional<dnnl::matmul::primitive_desc> matmul_desc(const memory::desc& a, c
 
 memory unbound(const memory::desc& desc) { return memory(desc, engine(), DNNL_MEMORY_NONE); }
 
+// oneDNN asks OpenMP how many threads there are, and OpenMP's answer belongs to the calling thread: it is made to say
+// what the primitive was planned for.
+class ThreadScope {
+ public:
+  explicit ThreadScope(std::int64_t threads) : previous_(omp_get_max_threads()) {
+    omp_set_num_threads(static_cast<int>(threads));
+  }
+  ~ThreadScope() { omp_set_num_threads(previous_); }
+  ThreadScope(const ThreadScope&) = delete;
+  ThreadScope& operator=(const ThreadScope&) = delete;
+
+ private:
+  int previous_;
+};
+
 // A memory object with a buffer of its own.
 struct OwnedMemory {
   explicit OwnedMemory(const memory::desc& desc) : buffer(desc.get_size()), object(desc, engine(), buffer.as<void>()) {}
@@ -284,8 +301,8 @@ class DnnlPrimitive final : public Primitive {
  public:
   template <class Desc>
   DnnlPrimitive(const dnnl::primitive& primitive, const Desc& desc, const Operand& src, const Operand& weights,
-                int bias_arg, const Operand& dst)
-      : primitive_(primitive), implementation_(desc.impl_info_str()) {
+                int bias_arg, const Operand& dst, std::int64_t threads)
+      : primitive_(primitive), implementation_(desc.impl_info_str()), threads_(threads) {
     src_ = add(src.arg, src.desc);
     weights_ = add(weights.arg, weights.desc);
     if (!weights.plain.is_zero() && weights.plain != weights.desc)
@@ -303,6 +320,7 @@ class DnnlPrimitive final : public Primitive {
   }
 
   void run(const void* src, const void* weights, const void* bias, void* dst, std::uint64_t weights_tag) override {
+    const ThreadScope scope(threads_);
     bind(memories_[src_], src);
     if (packed_)
       args_[weights_].memory = packed_->get(weights, weights_tag).get();
@@ -332,6 +350,7 @@ class DnnlPrimitive final : public Primitive {
 
   dnnl::primitive primitive_;
   std::string implementation_;
+  std::int64_t threads_;
   std::array<memory, 5> memories_;
   std::array<dnnl_exec_arg_t, 5> args_{};
   int count_ = 0;
@@ -345,7 +364,8 @@ class DnnlPrimitive final : public Primitive {
 
 // oneDNN throws where it has no implementation (bf16 on an old processor): that is an answer, not an error.
 template <class F>
-std::unique_ptr<Primitive> or_none(F&& make) {
+std::unique_ptr<Primitive> or_none(std::int64_t threads, F&& make) {
+  const ThreadScope scope(threads);
   try {
     return make();
   } catch (const dnnl::error&) {
@@ -355,8 +375,10 @@ std::unique_ptr<Primitive> or_none(F&& make) {
 
 }  // namespace
 
+int planned_threads() { return omp_in_parallel() ? 1 : num_threads(); }
+
 std::unique_ptr<Primitive> make_conv_forward(const ConvSpec& spec) {
-  return or_none([&]() -> std::unique_ptr<Primitive> {
+  return or_none(spec.threads, [&]() -> std::unique_ptr<Primitive> {
     const ConvDescs d = conv_descs(spec);
     // The batched-GEMM kernels waste their width on the few channels of a first layer: .59 ms, where the direct one
     // takes .37.
@@ -366,34 +388,34 @@ std::unique_ptr<Primitive> make_conv_forward(const ConvSpec& spec) {
     if (!desc) return nullptr;
     return std::make_unique<DnnlPrimitive>(dnnl::convolution_forward(*desc), *desc, Operand{DNNL_ARG_SRC, d.x},
                                            Operand{DNNL_ARG_WEIGHTS, desc->weights_desc(), d.w_plain},
-                                           spec.bias ? DNNL_ARG_BIAS : 0, Operand{DNNL_ARG_DST, d.y});
+                                           spec.bias ? DNNL_ARG_BIAS : 0, Operand{DNNL_ARG_DST, d.y}, spec.threads);
   });
 }
 
 std::unique_ptr<Primitive> make_conv_backward_data(const ConvSpec& spec) {
-  return or_none([&]() -> std::unique_ptr<Primitive> {
+  return or_none(spec.threads, [&]() -> std::unique_ptr<Primitive> {
     const ConvDescs d = conv_descs(spec);
     auto desc = backward_data_desc(d);
     if (!desc) return nullptr;
     return std::make_unique<DnnlPrimitive>(
         dnnl::convolution_backward_data(*desc), *desc, Operand{DNNL_ARG_DIFF_DST, d.y},
-        Operand{DNNL_ARG_WEIGHTS, desc->weights_desc(), d.w_plain}, 0, Operand{DNNL_ARG_DIFF_SRC, d.x});
+        Operand{DNNL_ARG_WEIGHTS, desc->weights_desc(), d.w_plain}, 0, Operand{DNNL_ARG_DIFF_SRC, d.x}, spec.threads);
   });
 }
 
 std::unique_ptr<Primitive> make_conv_backward_weight(const ConvSpec& spec) {
-  return or_none([&]() -> std::unique_ptr<Primitive> {
+  return or_none(spec.threads, [&]() -> std::unique_ptr<Primitive> {
     const ConvDescs d = conv_descs(spec);
     auto desc = backward_weight_desc(d);
     if (!desc) return nullptr;
-    return std::make_unique<DnnlPrimitive>(dnnl::convolution_backward_weights(*desc), *desc, Operand{DNNL_ARG_SRC, d.x},
-                                           Operand{DNNL_ARG_DIFF_DST, d.y}, 0,
-                                           Operand{DNNL_ARG_DIFF_WEIGHTS, desc->diff_weights_desc(), d.w_plain});
+    return std::make_unique<DnnlPrimitive>(
+        dnnl::convolution_backward_weights(*desc), *desc, Operand{DNNL_ARG_SRC, d.x}, Operand{DNNL_ARG_DIFF_DST, d.y},
+        0, Operand{DNNL_ARG_DIFF_WEIGHTS, desc->diff_weights_desc(), d.w_plain}, spec.threads);
   });
 }
 
 std::unique_ptr<Primitive> make_matmul(const MatmulSpec& spec) {
-  return or_none([&]() -> std::unique_ptr<Primitive> {
+  return or_none(spec.threads, [&]() -> std::unique_ptr<Primitive> {
     const auto type = data_type(spec.dtype);
     memory::desc a, b, y, bias;
     if (spec.batch == 1) {
@@ -416,7 +438,7 @@ std::unique_ptr<Primitive> make_matmul(const MatmulSpec& spec) {
     if (!desc) return nullptr;
     return std::make_unique<DnnlPrimitive>(dnnl::matmul(*desc), *desc, Operand{DNNL_ARG_SRC, a},
                                            Operand{DNNL_ARG_WEIGHTS, b}, spec.bias ? DNNL_ARG_BIAS : 0,
-                                           Operand{DNNL_ARG_DST, y});
+                                           Operand{DNNL_ARG_DST, y}, spec.threads);
   });
 }
 

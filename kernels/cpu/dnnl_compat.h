@@ -30,6 +30,9 @@ struct MatmulSpec {
   friend bool operator==(const MatmulSpec&, const MatmulSpec&) = default;
 };
 
+/// The threads that a primitive made now may use: num_threads(), but one within a parallel loop.
+int planned_threads();
+
 /// A oneDNN primitive with its memory objects. Operands are told by pointer at each call; the weight operand has the
 /// caller's plain layout and is repacked into the layout that oneDNN chose, where that differs. Not thread-safe: one
 /// per thread.

@@ -78,7 +78,7 @@ bool spec_of(const MatmulArgs& args, MatmulSpec& spec) {
   }
   spec.bias = args.bias.defined();
   spec.dtype = static_cast<std::int64_t>(args.y.dtype);
-  spec.threads = num_threads();
+  spec.threads = planned_threads();
   return true;
 }
 
