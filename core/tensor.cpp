@@ -1,6 +1,7 @@
 #include <graft/core/tensor.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <limits>
 
@@ -12,28 +13,40 @@
 namespace graft {
 namespace {
 
-Tensor make_tensor(const Shape& shape, const Shape& strides, DType dtype, Device device) {
+/// Throws Error unless sizes and strides of a tensor of this shape can be computed without overflow: the product of the
+/// sizes, empty dimensions counted as 1, must fit.
+void check_shape(const Shape& shape) {
   std::int64_t elements = 1;
   for (int i = 0; i < shape.rank(); ++i) {
-    check(shape[i] >= 0, "Tensor: dimension ", i, " of shape ", to_string(shape), " is negative");
-    check(!__builtin_mul_overflow(elements, shape[i], &elements) &&
-              elements <= std::numeric_limits<std::int64_t>::max() / 16,
-          "Tensor: shape ", to_string(shape), " has more elements than can be addressed");
+    if (shape[i] < 0) fail("Tensor: dimension ", i, " of shape ", to_string(shape), " is negative");
+    if (__builtin_mul_overflow(elements, std::max<std::int64_t>(shape[i], 1), &elements) ||
+        elements > std::numeric_limits<std::int64_t>::max() / 16)
+      fail("Tensor: shape ", to_string(shape), " has more elements than can be addressed");
   }
+}
+
+/// The shape was checked.
+Tensor make_tensor(const Shape& shape, const Shape& strides, DType dtype, Device device) {
   auto state = std::make_shared<TensorState>();
   state->shape = shape;
   state->strides = strides;
   state->dtype = dtype;
-  state->storage = std::make_shared<Storage>(static_cast<std::size_t>(elements) * size_of(dtype), device);
+  state->storage = std::make_shared<Storage>(static_cast<std::size_t>(shape.numel()) * size_of(dtype), device);
   return Tensor(std::move(state));
 }
 
-/// Elements of the storage that a view with these strides reaches: [0, extent).
-std::int64_t extent(const Shape& shape, const Shape& strides) {
-  if (shape.numel() == 0) return 0;
-  std::int64_t last = 0;
-  for (int i = 0; i < shape.rank(); ++i) last += (shape[i] - 1) * strides[i];
-  return last + 1;
+/// Does a view with these strides stay inside [0, capacity)? Sizes and strides are not negative.
+bool stays_inside(const Shape& shape, const Shape& strides, std::int64_t offset, std::int64_t capacity) {
+  if (offset < 0 || offset > capacity) return false;
+  for (std::int64_t size : shape)
+    if (size == 0) return true;
+  std::int64_t last = offset;
+  for (int i = 0; i < shape.rank(); ++i) {
+    std::int64_t reach = 0;
+    if (__builtin_mul_overflow(shape[i] - 1, strides[i], &reach) || __builtin_add_overflow(last, reach, &last))
+      return false;
+  }
+  return last < capacity;
 }
 
 }  // namespace
@@ -52,6 +65,7 @@ Tensor make_view(const Tensor& base, const Shape& shape, const Shape& strides, s
 // ---------------------------------------------------------------------------------------------------
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, MemoryFormat format) {
+  check_shape(shape);
   return make_tensor(shape,
                      format == MemoryFormat::channels_last ? channels_last_strides(shape) : contiguous_strides(shape),
                      dtype, device);
@@ -69,19 +83,22 @@ Tensor Tensor::ones(const Shape& shape, DType dtype, Device device) { return ful
 Tensor Tensor::arange(std::int64_t n, Device device) {
   check(n >= 0, "arange: expected n >= 0, got ", n);
   Tensor t = empty({n}, DType::i64);
-  for (std::int64_t i = 0; i < n; ++i) t.data<std::int64_t>()[i] = i;
+  auto* values = t.data<std::int64_t>();
+  for (std::int64_t i = 0; i < n; ++i) values[i] = i;
   return t.to(device);
 }
 
 Tensor Tensor::from_bytes(const void* values, std::size_t count, DType dtype, const Shape& shape) {
   Tensor t = empty(shape, dtype);
-  check(static_cast<std::int64_t>(count) == t.numel(), "Tensor::from: shape ", to_string(shape), " holds ", t.numel(),
+  check(static_cast<std::int64_t>(count) == t.numel(), "Tensor::from: shape ", shape, " holds ", t.numel(),
         " elements, got ", count);
   if (count > 0) std::memcpy(t.host_pointer(dtype), values, count * size_of(dtype));
   return t;
 }
 
 Tensor Tensor::wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner) {
+  check_shape(shape);
+  check(data != nullptr || shape.numel() == 0, "Tensor::wrap: no memory (null pointer) for shape ", shape);
   auto state = std::make_shared<TensorState>();
   state->shape = shape;
   state->strides = contiguous_strides(shape);
@@ -126,7 +143,7 @@ Tensor& Tensor::set_name(std::string name) {
 
 std::int64_t Tensor::size(int i) const {
   const int rank = dim();
-  check(i >= -rank && i < rank, "size: dimension ", i, " is out of range for shape ", to_string(shape()));
+  check(i >= -rank && i < rank, "size: dimension ", i, " is out of range for shape ", shape());
   return shape()[i < 0 ? i + rank : i];
 }
 
@@ -159,7 +176,7 @@ void* Tensor::host_pointer(DType dtype) const {
   const TensorState& s = checked();
   check(s.dtype == dtype, "data: the tensor", s.name.empty() ? "" : " '", s.name, s.name.empty() ? "" : "'", " holds ",
         graft::name(s.dtype), ", asked for as ", graft::name(dtype));
-  check(s.storage->device().is_cpu(), "data: the tensor lies on ", to_string(s.storage->device()),
+  check(s.storage->device().is_cpu(), "data: the tensor lies on ", s.storage->device(),
         "; copy it with to(Device::cpu()) first");
   return ref().data;
 }
@@ -175,7 +192,7 @@ kernels::TensorRef Tensor::ref() const {
 }
 
 double Tensor::item() const {
-  check(numel() == 1, "item: expected a tensor of one element, got ", to_string(*this));
+  check(numel() == 1, "item: expected a tensor of one element, got ", *this);
   double value = 0;
   copy_out(&value, DType::f64);
   return value;
@@ -208,11 +225,19 @@ void check_in_place(const char* op, const Tensor& t, const Tensor* other = nullp
         ": the source requires grad, and in-place changes are not recorded; detach() it or use NoGrad");
 }
 
+/// x, or a copy of it where writing to `target` could change elements of x that are yet to be read.
+Tensor apart(const Tensor& x, const Tensor& target) {
+  if (x.storage() != target.storage()) return x;
+  const bool same = x.storage_offset() == target.storage_offset() && x.dtype() == target.dtype() &&
+                    x.shape() == target.shape() && x.strides() == target.strides();
+  return same ? x : raw::cast(x, x.dtype());
+}
+
 }  // namespace
 
 Tensor& Tensor::copy_(const Tensor& source) {
   check_in_place("copy_", *this, &source);
-  const Tensor moved = source.detach().to(device());
+  const Tensor moved = apart(source.detach().to(device()), *this);
   raw::copy_into(*this, raw::expand(moved, shape(), "copy_"));
   bump_version();
   return *this;
@@ -227,7 +252,7 @@ Tensor& Tensor::fill_(double value) {
 
 Tensor& Tensor::add_(const Tensor& other, double alpha) {
   check_in_place("add_", *this, &other);
-  raw::axpy(*this, raw::expand(other.detach(), shape(), "add_"), alpha);
+  raw::axpy(*this, raw::expand(apart(other.detach(), *this), shape(), "add_"), alpha);
   bump_version();
   return *this;
 }
@@ -254,8 +279,7 @@ Tensor& Tensor::requires_grad_(bool value) {
   const TensorState& s = checked();
   check(s.grad_fn == nullptr, "requires_grad_: the tensor was made by '", s.grad_fn ? s.grad_fn->name() : "",
         "', only leaves can be told; use detach()");
-  check(!value || is_floating(s.dtype), "requires_grad_: gradients need a floating dtype, the tensor is ",
-        to_string(*this));
+  check(!value || is_floating(s.dtype), "requires_grad_: gradients need a floating dtype, the tensor is ", *this);
   state_->requires_grad = value;
   return *this;
 }
@@ -264,7 +288,7 @@ void Tensor::set_grad(const Tensor& gradient) {
   const TensorState& s = checked();
   if (gradient.defined())
     check(gradient.shape() == s.shape && gradient.dtype() == s.dtype && gradient.device() == device(),
-          "set_grad: the tensor is ", to_string(*this), ", the gradient ", to_string(gradient));
+          "set_grad: the tensor is ", *this, ", the gradient ", gradient);
   state_->grad = gradient;
 }
 
@@ -281,7 +305,8 @@ int Tensor::register_hook(std::function<Tensor(const Tensor&)> hook) const {
   const TensorState& s = checked();
   check(s.requires_grad, "register_hook: the tensor does not require grad, so the hook would never be called");
   auto& hooks = s.grad_fn ? s.grad_fn->hooks : state_->hooks;
-  const int id = hooks.empty() ? 0 : hooks.back().first + 1;
+  static std::atomic<int> next{0};  // never given twice, so that a stale id removes nobody else's hook
+  const int id = next.fetch_add(1, std::memory_order_relaxed);
   hooks.emplace_back(id, std::move(hook));
   return id;
 }
@@ -295,12 +320,12 @@ void Tensor::remove_hook(int id) const {
 
 Tensor Tensor::as_strided(const Shape& shape, const Shape& strides, std::int64_t offset) const {
   const TensorState& s = checked();
-  check(shape.rank() == strides.rank(), "as_strided: shape ", to_string(shape), " and strides ", to_string(strides),
-        " differ in rank");
+  check_shape(shape);
+  check(shape.rank() == strides.rank(), "as_strided: shape ", shape, " and strides ", strides, " differ in rank");
   for (std::int64_t stride : strides) check(stride >= 0, "as_strided: strides must not be negative");
   const auto capacity = static_cast<std::int64_t>(s.storage->bytes() / size_of(s.dtype));
-  check(offset >= 0 && offset + extent(shape, strides) <= capacity, "as_strided: shape ", to_string(shape),
-        ", strides ", to_string(strides), ", offset ", offset, " reach outside the storage of ", capacity, " elements");
+  check(stays_inside(shape, strides, offset, capacity), "as_strided: shape ", shape, ", strides ", strides, ", offset ",
+        offset, " reach outside the storage of ", capacity, " elements");
   return make_view(*this, shape, strides, offset);
 }
 

@@ -35,12 +35,13 @@ struct Pending {
 
 using Hooks = std::vector<std::pair<int, std::function<Tensor(const Tensor&)>>>;
 
-void apply_hooks(const Hooks& hooks, Tensor& gradient) {
+/// By value: a hook may remove itself.
+void apply_hooks(const Hooks hooks, Tensor& gradient) {
   for (const auto& [id, hook] : hooks) {
     Tensor replaced = hook(gradient);
     if (!replaced.defined()) continue;
     check(replaced.shape() == gradient.shape() && replaced.dtype() == gradient.dtype(),
-          "backward: a hook got a gradient of ", to_string(gradient), " and returned ", to_string(replaced));
+          "backward: a hook got a gradient of ", gradient, " and returned ", replaced);
     gradient = std::move(replaced);
   }
 }
@@ -48,7 +49,7 @@ void apply_hooks(const Hooks& hooks, Tensor& gradient) {
 /// Gradients lie as their leaves do, so that an optimiser can walk both with one index. Kept as it is when nobody else
 /// has a handle on it, else copied, since later gradients are added in place.
 Tensor in_layout_of(const Tensor& gradient, const std::shared_ptr<TensorState>& leaf) {
-  bool same = true;
+  bool same = gradient.is_dense();  // a later gradient is added in place: no element may stand for several
   for (int i = 0; i < leaf->shape.rank(); ++i)
     same = same && (leaf->shape[i] == 1 || leaf->strides[i] == gradient.strides()[i]);
   const bool sole = gradient.shared_state().use_count() == 1 && gradient.storage().use_count() == 1;
@@ -59,8 +60,9 @@ Tensor in_layout_of(const Tensor& gradient, const std::shared_ptr<TensorState>& 
 }
 
 void check_gradient(const char* op, const Tensor& gradient, const Shape& shape, DType dtype) {
-  check(gradient.shape() == shape && gradient.dtype() == dtype, "backward of '", op, "': the gradient is ",
-        to_string(gradient), ", expected ", name(dtype), " ", to_string(shape));
+  if (gradient.shape() != shape || gradient.dtype() != dtype) [[unlikely]]
+    fail("backward of '", op, "': the gradient is ", to_string(gradient), ", expected ", name(dtype), " ",
+         to_string(shape));
 }
 
 void accumulate(const std::shared_ptr<TensorState>& leaf, Tensor gradient, const char* op) {
@@ -74,39 +76,47 @@ void accumulate(const std::shared_ptr<TensorState>& leaf, Tensor gradient, const
   }
 }
 
-/// How many edges lead to each node below `root`.
-std::unordered_map<Node*, Pending> count_edges(Node* root) {
-  std::unordered_map<Node*, Pending> pending;
+/// Who still waits for parts of a gradient. Leaves without hooks do not: theirs are added as they come.
+struct Waiting {
+  std::unordered_map<Node*, Pending> nodes;
+  std::unordered_map<TensorState*, Pending> leaves;
+};
+
+/// How many edges lead to each node below `root`, and to each leaf with hooks.
+Waiting count_edges(Node* root) {
+  Waiting waiting;
+  auto& pending = waiting.nodes;
   std::vector<Node*> stack{root};
   pending[root];
   while (!stack.empty()) {
     Node* node = stack.back();
     stack.pop_back();
     for (const Node::Edge& edge : node->edges) {
+      if (edge.leaf && !edge.leaf->hooks.empty()) ++waiting.leaves[edge.leaf.get()].waiting;
       if (!edge.node) continue;
       const auto [entry, is_new] = pending.try_emplace(edge.node.get());
       ++entry->second.waiting;
       if (is_new) stack.push_back(edge.node.get());
     }
   }
-  return pending;
+  return waiting;
 }
 
 }  // namespace
 
 void run_backward(const Tensor& root, const Tensor& gradient, bool retain_graph) {
   check(root.defined(), "backward: called on an undefined tensor");
-  check(root.requires_grad(), "backward: the tensor ", to_string(root),
+  check(root.requires_grad(), "backward: the tensor ", root,
         " does not require grad: nothing it was made from does, or it was made under NoGrad");
   Tensor seed = gradient;
   if (!seed.defined()) {
-    check(root.numel() == 1, "backward: a tensor of shape ", to_string(root.shape()),
+    check(root.numel() == 1, "backward: a tensor of shape ", root.shape(),
           " needs a gradient to start from; only a one-element tensor can do without");
     seed = root.empty_like();
     raw::fill(seed, 1);
   }
-  check(seed.shape() == root.shape() && seed.dtype() == root.dtype(), "backward: the tensor is ", to_string(root),
-        ", its gradient ", to_string(seed));
+  check(seed.shape() == root.shape() && seed.dtype() == root.dtype(), "backward: the tensor is ", root,
+        ", its gradient ", seed);
 
   NoGrad no_grad;
   if (root.is_leaf()) {
@@ -116,7 +126,8 @@ void run_backward(const Tensor& root, const Tensor& gradient, bool retain_graph)
 
   // Holds the graph while its parts are released.
   const std::shared_ptr<Node> first = root.grad_fn();
-  auto pending = count_edges(first.get());
+  Waiting waiting = count_edges(first.get());
+  auto& pending = waiting.nodes;
   pending[first.get()].gradient.add(seed.detach());
   std::vector<Node*> ready{first.get()};
   while (!ready.empty()) {
@@ -146,6 +157,12 @@ void run_backward(const Tensor& root, const Tensor& gradient, bool retain_graph)
       const Node::Edge& edge = node->edges[i];
       Tensor part = std::move(slots.all()[i]);
       if (edge.leaf) {
+        const auto entry = waiting.leaves.find(edge.leaf.get());
+        if (entry != waiting.leaves.end()) {  // hooks see the whole gradient, not its parts
+          entry->second.gradient.add(std::move(part));
+          if (--entry->second.waiting > 0) continue;
+          part = std::move(entry->second.gradient.value);
+        }
         if (part.defined()) accumulate(edge.leaf, std::move(part), node->name());
       } else if (edge.node) {
         Pending& next = pending.at(edge.node.get());

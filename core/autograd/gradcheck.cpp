@@ -24,7 +24,7 @@ GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)
     const Tensor& input = inputs[i];
     if (!input.defined() || !input.requires_grad()) continue;
     check(input.dtype() == DType::f64 && input.is_leaf() && input.is_dense(), "gradcheck: input ", i,
-          " must be a dense f64 leaf, got ", to_string(input));
+          " must be a dense f64 leaf, got ", input);
     inputs[i].set_grad({});
   }
   const Tensor y = f(inputs);

@@ -28,12 +28,15 @@ Saved::Saved(const Tensor& t) {
 
 Tensor Saved::get(const char* op) const {
   if (!tensor_.defined()) return {};
-  check(tensor_.version() == version_, "backward of '", op, "': the saved tensor",
-        tensor_.name().empty() ? "" : cat(" '", tensor_.name(), "'"), " (", to_string(tensor_),
-        ") was changed in place after the op had saved it (version ", tensor_.version(), ", saved at ", version_,
-        "); change a clone() instead, or change it after backward");
+  if (tensor_.version() != version_) [[unlikely]]
+    fail("backward of '", op, "': the saved tensor",
+         tensor_.name().empty() ? std::string() : cat(" '", tensor_.name(), "'"), " (", to_string(tensor_),
+         ") was changed in place after the op had saved it (version ", tensor_.version(), ", saved at ", version_,
+         "); change a clone() instead, or change it after backward");
   return tensor_;
 }
+
+bool Node::Edge::needed() const { return node != nullptr || (leaf != nullptr && leaf->requires_grad); }
 
 Node::Node() : sequence(next_sequence()) {}
 

@@ -39,7 +39,6 @@ class Saved {
 
  private:
   Tensor tensor_;
-  std::string name_;
   std::uint64_t version_ = 0;
 };
 
@@ -70,7 +69,8 @@ class Node {
   struct Edge {
     std::shared_ptr<Node> node;
     std::shared_ptr<TensorState> leaf;
-    bool needed() const { return node != nullptr || leaf != nullptr; }
+    /// As things are now: a leaf that was frozen after the op was recorded wants none.
+    bool needed() const;
   };
   std::vector<Edge> edges;
   std::uint64_t sequence = 0;  // order of recording

@@ -139,6 +139,7 @@ struct ReduceNode final : Node {
 Tensor reduce(ReduceOp op, const Tensor& x, unsigned axes, bool keepdim) {
   check(x.defined(), kernels::name(op), ": x is undefined");
   Tensor kept = raw::reduce(op, x, axes);
+  if (kept.is_same(x)) kept = raw::cast(x, x.dtype());  // nothing to reduce: still a tensor of its own
   Tensor y = keepdim ? make_view(kept, kept.shape(), kept.strides(), kept.storage_offset()) : raw::drop(kept, axes);
   if (!any_requires_grad({&x})) return y;
   return record(y, std::make_shared<ReduceNode>(op, x.shape(), kept.shape()), {x});
@@ -206,7 +207,7 @@ Tensor mean(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
 Tensor argmax(const Tensor& x, int dim, bool keepdim) {
   check(x.defined(), "argmax: x is undefined");
   const int axis = raw::dimension(dim, x.dim(), "argmax");
-  check(x.shape()[axis] > 0, "argmax: dimension ", dim, " of ", to_string(x), " is empty");
+  check(x.shape()[axis] > 0, "argmax: dimension ", dim, " of ", x, " is empty");
   Shape shape = x.shape();
   shape[axis] = 1;
   Tensor y = Tensor::empty(shape, DType::i64, x.device());

@@ -38,6 +38,8 @@ struct DropoutNode final : Node {
 
 void fill_random(Tensor& t, kernels::Distribution distribution, double a, double b, Generator& generator) {
   raw::check_floating("random", "the tensor", t);
+  check(!grad_enabled() || t.is_leaf(), "random: the tensor ", t,
+        " is part of the graph, and in-place changes are not recorded; use detach() or NoGrad");
   const kernels::RandomKey key = generator.next();
   if (t.numel() == 0) return;
   Tensor dense = t.is_contiguous() ? t : Tensor::empty(t.shape(), t.dtype(), t.device());
@@ -61,9 +63,9 @@ Tensor dropout(const Tensor& x, double p, bool training, Generator& generator) {
 
 Tensor affine_warp(const Tensor& x, const Tensor& theta, double fill) {
   raw::check_floating("affine_warp", "x", x);
-  check(x.dim() == 4, "affine_warp: expected x (N, C, H, W), got ", to_string(x));
+  check(x.dim() == 4, "affine_warp: expected x (N, C, H, W), got ", x);
   check(theta.defined() && theta.dtype() == DType::f32 && theta.shape() == Shape{x.size(0), 2, 3},
-        "affine_warp: expected theta f32 (", x.size(0), ", 2, 3), got ", to_string(theta));
+        "affine_warp: expected theta f32 (", x.size(0), ", 2, 3), got ", theta);
   raw::check_same_device("affine_warp", x, theta);
   const Tensor image = raw::with_format(x, MemoryFormat::channels_last);
   const Tensor maps = raw::with_format(theta, MemoryFormat::contiguous);

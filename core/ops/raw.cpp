@@ -13,13 +13,13 @@ void fill(Tensor& y, double value) {
 }
 
 void copy_into(Tensor& y, const Tensor& x) {
-  check(x.shape() == y.shape(), "copy: cannot copy ", to_string(x), " into ", to_string(y));
+  check(x.shape() == y.shape(), "copy: cannot copy ", x, " into ", y);
   check_same_device("copy", x, y);
   if (y.numel() > 0) run(CopyArgs{x.ref(), y.ref()}, y);
 }
 
 void axpy(Tensor& y, const Tensor& x, double alpha) {
-  check(x.shape() == y.shape() && x.dtype() == y.dtype(), "add_: cannot add ", to_string(x), " to ", to_string(y));
+  check(x.shape() == y.shape() && x.dtype() == y.dtype(), "add_: cannot add ", x, " to ", y);
   check_same_device("add_", x, y);
   if (y.numel() > 0) run(AxpyArgs{alpha, x.ref(), y.ref()}, y);
 }
@@ -47,7 +47,7 @@ Tensor empty_as(const Tensor& layout, DType dtype) {
 
 Tensor binary(BinaryOp op, const Tensor& a, const Tensor& b) {
   check_same_device(kernels::name(op), a, b);
-  check(a.dtype() == b.dtype(), kernels::name(op), ": dtypes differ: a is ", to_string(a), ", b is ", to_string(b),
+  check(a.dtype() == b.dtype(), kernels::name(op), ": dtypes differ: a is ", a, ", b is ", b,
         "; convert one with to(dtype)");
   const Shape shape = broadcast(a.shape(), b.shape(), kernels::name(op));
   const Tensor x = expand(a, shape, kernels::name(op)), z = expand(b, shape, kernels::name(op));
@@ -97,12 +97,12 @@ Tensor with_format(const Tensor& x, MemoryFormat format) {
 Tensor expand(const Tensor& x, const Shape& shape, const char* op) {
   if (x.shape() == shape) return x;
   const int lead = shape.rank() - x.dim();
-  check(lead >= 0, op, ": shape ", to_string(x.shape()), " does not broadcast to ", to_string(shape));
+  check(lead >= 0, op, ": shape ", x.shape(), " does not broadcast to ", shape);
   Shape strides = Shape::filled(shape.rank(), 0);
   for (int i = 0; i < x.dim(); ++i) {
     const std::int64_t size = x.shape()[i];
-    check(size == shape[lead + i] || size == 1, op, ": shape ", to_string(x.shape()), " does not broadcast to ",
-          to_string(shape), " (dimension ", lead + i, ")");
+    check(size == shape[lead + i] || size == 1, op, ": shape ", x.shape(), " does not broadcast to ", shape,
+          " (dimension ", lead + i, ")");
     strides[lead + i] = size == shape[lead + i] ? x.strides()[i] : 0;
   }
   return make_view(x, shape, strides, x.storage_offset());
@@ -114,8 +114,8 @@ Shape broadcast(const Shape& a, const Shape& b, const char* op) {
   for (int i = 0; i < rank; ++i) {
     const int ia = i - (rank - a.rank()), ib = i - (rank - b.rank());
     const std::int64_t sa = ia < 0 ? 1 : a[ia], sb = ib < 0 ? 1 : b[ib];
-    check(sa == sb || sa == 1 || sb == 1, op, ": shapes ", to_string(a), " and ", to_string(b),
-          " do not broadcast: dimension ", i, " is ", sa, " against ", sb);
+    check(sa == sb || sa == 1 || sb == 1, op, ": shapes ", a, " and ", b, " do not broadcast: dimension ", i, " is ",
+          sa, " against ", sb);
     shape[i] = sa == 1 ? sb : sa;
   }
   return shape;
@@ -184,22 +184,24 @@ bool view_strides(const Tensor& x, const Shape& shape, Shape& strides) {
 Tensor reshape(const Tensor& x, const Shape& wanted) {
   Shape shape = wanted;
   int unknown = -1;
-  std::int64_t known = 1;
+  std::int64_t known = 1;  // empty dimensions counted as 1, so that an overflow shows
+  bool empty = false;
   for (int i = 0; i < shape.rank(); ++i) {
     if (shape[i] == -1) {
-      check(unknown < 0, "reshape: more than one -1 in ", to_string(wanted));
+      check(unknown < 0, "reshape: more than one -1 in ", wanted);
       unknown = i;
     } else {
-      check(shape[i] >= 0, "reshape: negative size in ", to_string(wanted));
-      known *= shape[i];
+      check(shape[i] >= 0 && !__builtin_mul_overflow(known, std::max<std::int64_t>(shape[i], 1), &known),
+            "reshape: impossible size in ", wanted);
+      empty = empty || shape[i] == 0;
     }
   }
   if (unknown >= 0) {
-    check(known > 0 && x.numel() % known == 0, "reshape: ", to_string(x.shape()), " does not fit ", to_string(wanted));
+    check(!empty && x.numel() % known == 0, "reshape: ", x.shape(), " does not fit ", wanted);
     shape[unknown] = x.numel() / known;
   }
-  check(shape.numel() == x.numel(), "reshape: ", to_string(x.shape()), " has ", x.numel(), " elements, ",
-        to_string(wanted), " would need ", shape.numel());
+  check(shape.numel() == x.numel(), "reshape: ", x.shape(), " has ", x.numel(), " elements, ", wanted, " would need ",
+        shape.numel());
   Shape strides;
   if (view_strides(x, shape, strides)) return make_view(x, shape, strides, x.storage_offset());
   return make_view(with_format(x, MemoryFormat::contiguous), shape, contiguous_strides(shape), 0);
@@ -211,13 +213,13 @@ int dimension(int dim, int rank, const char* op) {
 }
 
 void check_same_device(const char* op, const Tensor& a, const Tensor& b) {
-  check(a.device() == b.device(), op, ": arguments lie on different devices: ", to_string(a), " and ", to_string(b),
+  check(a.device() == b.device(), op, ": arguments lie on different devices: ", a, " and ", b,
         "; move one with to(device)");
 }
 
 void check_floating(const char* op, const char* argument, const Tensor& t) {
   check(t.defined(), op, ": ", argument, " is undefined");
-  check(is_floating(t.dtype()), op, ": ", argument, " must be of a floating dtype, got ", to_string(t));
+  check(is_floating(t.dtype()), op, ": ", argument, " must be of a floating dtype, got ", t);
 }
 
 std::uint64_t weight_tag(const Tensor& weight) {

@@ -59,7 +59,7 @@ struct SliceNode final : Node {
     if (!gx.needed(0)) return;
     Tensor full = Tensor::zeros(shape, gy.dtype(), gy.device());
     Shape strides = full.strides();
-    strides[axis] *= step;
+    if (gy.shape()[axis] > 1) strides[axis] *= step;
     Tensor part = make_view(full, gy.shape(), strides, full.strides()[axis] * start);
     raw::copy_into(part, gy);
     gx.put(0, full);
@@ -134,7 +134,7 @@ Tensor recorded(Tensor y, const Tensor& x, Args&&... args) {
 }
 
 Tensor contiguous_index(const Tensor& index, const Tensor& x, const char* op) {
-  check(index.defined() && index.dtype() == DType::i64, op, ": index must be i64, got ", to_string(index));
+  check(index.defined() && index.dtype() == DType::i64, op, ": index must be i64, got ", index);
   raw::check_same_device(op, x, index);
   return raw::with_format(index, MemoryFormat::contiguous);
 }
@@ -147,7 +147,8 @@ Tensor contiguous_index(const Tensor& index, const Tensor& x, const char* op) {
 Tensor Tensor::to(Device device) const {
   check(defined(), "to: the tensor is undefined");
   if (device == this->device()) return *this;
-  fail("to: cannot copy ", to_string(*this), " to ", to_string(device), ": this build of graft has no such device");
+  fail("to: cannot copy ", to_string(*this), " to ", to_string(device),
+       ": this build of graft was made without CUDA kernels; stay on Device::cpu()");
 }
 
 Tensor Tensor::to(DType dtype) const {
@@ -166,7 +167,7 @@ Tensor Tensor::clone() const {
 Tensor Tensor::contiguous(MemoryFormat format) const {
   check(defined(), "contiguous: the tensor is undefined");
   check(format == MemoryFormat::contiguous || dim() == 4, "contiguous: channels-last needs rank 4, the tensor is ",
-        to_string(*this));
+        *this);
   Tensor y = raw::with_format(*this, format);
   if (y.is_same(*this)) return *this;
   return recorded<CopyNode>(y, *this, dtype());
@@ -230,8 +231,8 @@ Tensor slice(const Tensor& x, int dim, std::int64_t start, std::int64_t end, std
   const auto clamp = [size](std::int64_t i) { return std::clamp<std::int64_t>(i < 0 ? i + size : i, 0, size); };
   const std::int64_t first = clamp(start), last = std::max(first, clamp(end));
   Shape shape = x.shape(), strides = x.strides();
-  shape[axis] = (last - first + step - 1) / step;
-  strides[axis] *= step;
+  shape[axis] = last > first ? (last - first - 1) / step + 1 : 0;
+  if (shape[axis] > 1) strides[axis] *= step;
   const std::int64_t offset = x.storage_offset() + (shape[axis] > 0 ? first * x.strides()[axis] : 0);
   return recorded<SliceNode>(make_view(x, shape, strides, offset), x, x.shape(), axis, shape[axis] > 0 ? first : 0,
                              step);
@@ -239,6 +240,7 @@ Tensor slice(const Tensor& x, int dim, std::int64_t start, std::int64_t end, std
 
 Tensor expand(const Tensor& x, const Shape& shape) {
   check(x.defined(), "expand: x is undefined");
+  for (std::int64_t size : shape) check(size >= 0, "expand: negative size in ", shape);
   Tensor y = raw::expand(x, shape, "expand");
   if (y.is_same(x)) return x;
   return recorded<ExpandNode>(y, x, x.shape());
@@ -258,7 +260,7 @@ Tensor unsqueeze(const Tensor& x, int dim) {
 Tensor squeeze(const Tensor& x, int dim) {
   check(x.defined(), "squeeze: x is undefined");
   const int axis = raw::dimension(dim, x.dim(), "squeeze");
-  check(x.shape()[axis] == 1, "squeeze: dimension ", dim, " of ", to_string(x), " is not 1");
+  check(x.shape()[axis] == 1, "squeeze: dimension ", dim, " of ", x, " is not 1");
   return recorded<ReshapeNode>(raw::drop(x, 1u << axis), x, x.shape());
 }
 
@@ -275,8 +277,8 @@ Tensor concat(const std::vector<Tensor>& parts, int dim) {
     const Tensor& part = parts[i];
     Shape expected = first.shape();
     if (part.dim() == first.dim()) expected[axis] = part.shape()[axis];
-    check(part.shape() == expected && part.dtype() == first.dtype(), "concat: part ", i, " is ", to_string(part),
-          ", which does not fit ", to_string(first), " along dimension ", dim);
+    check(part.shape() == expected && part.dtype() == first.dtype(), "concat: part ", i, " is ", part,
+          ", which does not fit ", first, " along dimension ", dim);
     raw::check_same_device("concat", first, part);
     shape[axis] += part.shape()[axis];
     sizes.push_back(part.shape()[axis]);
@@ -299,7 +301,7 @@ Tensor index_select(const Tensor& x, int dim, const Tensor& index) {
   check(x.defined(), "index_select: x is undefined");
   const int axis = raw::dimension(dim, x.dim(), "index_select");
   const Tensor positions = contiguous_index(index, x, "index_select");
-  check(positions.dim() == 1, "index_select: index must have rank 1, got ", to_string(index));
+  check(positions.dim() == 1, "index_select: index must have rank 1, got ", index);
   const Tensor dense = raw::with_format(x, MemoryFormat::contiguous);
   Shape shape = x.shape();
   shape[axis] = positions.numel();
@@ -312,10 +314,10 @@ Tensor gather(const Tensor& x, int dim, const Tensor& index) {
   check(x.defined(), "gather: x is undefined");
   const int axis = raw::dimension(dim, x.dim(), "gather");
   const Tensor positions = contiguous_index(index, x, "gather");
-  check(positions.dim() == x.dim(), "gather: index must have x's rank ", x.dim(), ", got ", to_string(index));
+  check(positions.dim() == x.dim(), "gather: index must have x's rank ", x.dim(), ", got ", index);
   for (int i = 0; i < x.dim(); ++i)
-    check(i == axis || positions.shape()[i] <= x.shape()[i], "gather: index ", to_string(index.shape()),
-          " is larger than x ", to_string(x.shape()), " in dimension ", i);
+    check(i == axis || positions.shape()[i] <= x.shape()[i], "gather: index ", index.shape(), " is larger than x ",
+          x.shape(), " in dimension ", i);
   const Tensor dense = raw::with_format(x, MemoryFormat::contiguous);
   Tensor y = Tensor::empty(positions.shape(), x.dtype(), x.device());
   if (y.numel() > 0) raw::run(kernels::GatherArgs{dense.ref(), positions.ref(), y.ref(), axis}, x);
