@@ -10,7 +10,7 @@ namespace graft {
 namespace {
 
 void check_device(Device device) {
-  check(device.is_cpu(), "this build of graft has no ", to_string(device),
+  check(device.is_cpu(), "this build of graft has no ", device,
         ": it was made without CUDA kernels; use Device::cpu()");
 }
 

@@ -17,8 +17,7 @@ Fans fans(const char* initialiser, const Tensor& weight) {
   std::int64_t field = 1;
   for (int i = 2; i < weight.dim(); ++i) field *= weight.size(i);
   const Fans result{weight.size(1) * field, weight.size(0) * field};
-  check(result.in > 0 && result.out > 0, initialiser, ": the weight is ", to_string(weight),
-        ", expected no empty dimension");
+  check(result.in > 0 && result.out > 0, initialiser, ": the weight is ", weight, ", expected no empty dimension");
   return result;
 }
 

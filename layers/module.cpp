@@ -179,8 +179,7 @@ void Module::check_new_name(const std::string& name) const {
 Tensor Module::register_parameter(const std::string& name, Tensor value) {
   check_new_name(name);
   check(value.defined(), "Module: the parameter '", name, "' is undefined");
-  check(is_floating(value.dtype()), "Module: the parameter '", name, "' is ", to_string(value),
-        ", expected a floating dtype");
+  check(is_floating(value.dtype()), "Module: the parameter '", name, "' is ", value, ", expected a floating dtype");
   check(value.is_leaf(), "Module: the parameter '", name, "' is the result of an op, expected a leaf");
   value.requires_grad_(true).set_name(join(path_, name));
   parameters_.emplace_back(name, value);

@@ -47,7 +47,7 @@ std::string BatchNorm::describe() const {
 }
 
 LayerNorm::LayerNorm(const Shape& shape, double eps) : eps_(eps) {
-  check(shape.rank() >= 1 && shape.numel() >= 1, "LayerNorm: the shape is ", to_string(shape),
+  check(shape.rank() >= 1 && shape.numel() >= 1, "LayerNorm: the shape is ", shape,
         ", expected at least one dimension and no empty one");
   check(eps > 0, "LayerNorm: eps is ", eps, ", expected above 0");
   weight = register_parameter("weight", Tensor::ones(shape));

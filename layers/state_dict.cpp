@@ -61,8 +61,7 @@ LoadReport Module::load_state_dict(const NamedTensors& state, bool strict) {
       report.mismatched.push_back({name, tensor.shape(), source->second->shape()});
     } else {
       check(is_floating(source->second->dtype()) == is_floating(tensor.dtype()), "load_state_dict: '", name, "' is ",
-            to_string(*source->second), ", the module's is ", to_string(tensor),
-            "; expected both floating or both integers");
+            *source->second, ", the module's is ", tensor, "; expected both floating or both integers");
       report.loaded.push_back(name);
       copies.emplace_back(tensor, source->second);
     }

@@ -22,7 +22,7 @@ Evaluation score(const std::function<Tensor(const Tensor&)>& forward, data::Load
   loader.start(0);
   for (data::Batch batch; loader.next(batch);) {
     const Tensor logits = forward(batch.x);
-    check(logits.dim() == 2 && logits.size(0) == batch.y.numel(), "evaluate: the module gave ", to_string(logits),
+    check(logits.dim() == 2 && logits.size(0) == batch.y.numel(), "evaluate: the module gave ", logits,
           " for a batch of ", batch.y.numel(), " images, expected (N, classes)");
     check(logits.size(1) >= loader.dataset().classes, "evaluate: the module has ", logits.size(1),
           " outputs, the dataset ", loader.dataset().classes, " classes");

@@ -102,7 +102,7 @@ Tensor FeatureCache::get(const Chain& chain, std::size_t prefix, const data::Dat
   for (data::Batch batch; loader.next(batch);) {
     const Tensor rows = apply(chain, 0, prefix, batch.x);
     check(rows.dim() >= 1 && rows.size(0) == batch.y.numel(), "FeatureCache: the parts up to '",
-          chain[prefix - 1].first, "' gave ", to_string(rows), " for ", batch.y.numel(), " images");
+          chain[prefix - 1].first, "' gave ", rows, " for ", batch.y.numel(), " images");
     if (!features.defined()) {
       Shape shape = rows.shape();
       shape[0] = dataset.size();

@@ -57,7 +57,7 @@ GradientMask& GradientMask::set(const std::string& pattern, double multiplier) {
 
 GradientMask& GradientMask::set_elements(const std::string& parameter_name, Tensor mask) {
   check(mask.defined() && (mask.dtype() == DType::boolean || mask.dtype() == DType::u8),
-        "GradientMask: the element mask of '", parameter_name, "' must be bool or u8, got ", to_string(mask));
+        "GradientMask: the element mask of '", parameter_name, "' must be bool or u8, got ", mask);
   elements_.emplace_back(parameter_name, std::move(mask));
   return *this;
 }
@@ -96,8 +96,8 @@ void GradientMask::validate(const Module& module) const {
                                         [&, &key = wanted](const auto& p) { return p.first == key; });
     check(parameter != parameters.end(), "GradientMask: element mask for '", wanted,
           "', which is no parameter; there are:", names());
-    check(mask.shape() == parameter->second.shape(), "GradientMask: the element mask of '", wanted, "' is ",
-          to_string(mask), ", expected the parameter's shape ", to_string(parameter->second.shape()));
+    check(mask.shape() == parameter->second.shape(), "GradientMask: the element mask of '", wanted, "' is ", mask,
+          ", expected the parameter's shape ", parameter->second.shape());
   }
 }
 

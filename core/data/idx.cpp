@@ -129,8 +129,7 @@ Shape read_header(const std::string& path, ByteSource& source) {
 std::int64_t element_count(const std::string& path, const Shape& shape) {
   std::int64_t count = 1;
   for (const std::int64_t size : shape)
-    check(!__builtin_mul_overflow(count, size, &count), "read_idx: ", path, ": the size ", to_string(shape),
-          " overflows");
+    check(!__builtin_mul_overflow(count, size, &count), "read_idx: ", path, ": the size ", shape, " overflows");
   return count;
 }
 
@@ -156,15 +155,14 @@ Tensor read_idx(const std::string& path) {
   const Shape shape = read_header(path, *source);
   const std::int64_t count = element_count(path, shape);
   // Asked before the memory is, so that a damaged header does not ask for all there is.
-  check(count <= source->most(), "read_idx: ", path, ": too few bytes: ", to_string(shape), " needs ", count,
+  check(count <= source->most(), "read_idx: ", path, ": too few bytes: ", shape, " needs ", count,
         " bytes of elements, more than a file of ", bytes.size(), " bytes can hold");
   Tensor t = Tensor::empty(shape, DType::u8);
   const std::size_t got = count > 0 ? source->read(t.data<std::uint8_t>(), static_cast<std::size_t>(count)) : 0;
-  check(got == static_cast<std::size_t>(count), "read_idx: ", path, ": too few bytes: ", to_string(shape), " needs ",
-        count, " bytes of elements, found ", got);
+  check(got == static_cast<std::size_t>(count), "read_idx: ", path, ": too few bytes: ", shape, " needs ", count,
+        " bytes of elements, found ", got);
   std::uint8_t surplus = 0;
-  check(source->read(&surplus, 1) == 0, "read_idx: ", path, ": too many bytes: more than the ", count, " of ",
-        to_string(shape));
+  check(source->read(&surplus, 1) == 0, "read_idx: ", path, ": too many bytes: more than the ", count, " of ", shape);
   return t;
 }
 
@@ -189,9 +187,9 @@ Dataset load_mnist(const std::string& folder, bool train) {
   const std::string image_path = find_file(folder, prefix + "-images-idx3-ubyte");
   const std::string label_path = find_file(folder, prefix + "-labels-idx1-ubyte");
   const Tensor images = read_idx(image_path);
-  check(images.dim() == 3, "load_mnist: ", image_path, ": expected images of rank 3, got ", to_string(images.shape()));
+  check(images.dim() == 3, "load_mnist: ", image_path, ": expected images of rank 3, got ", images.shape());
   const Tensor labels = read_idx(label_path);
-  check(labels.dim() == 1, "load_mnist: ", label_path, ": expected labels of rank 1, got ", to_string(labels.shape()));
+  check(labels.dim() == 1, "load_mnist: ", label_path, ": expected labels of rank 1, got ", labels.shape());
   check(images.size(0) == labels.size(0), "load_mnist: ", image_path, " has ", images.size(0), " images but ",
         label_path, " has ", labels.size(0), " labels");
 

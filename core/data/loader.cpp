@@ -70,7 +70,7 @@ Loader::Loader(Dataset dataset, LoaderOptions options) {
   if (options.features.defined()) {
     check(
         options.features.dim() >= 1 && options.features.size(0) == dataset.size() && !options.features.requires_grad(),
-        "Loader: features are ", to_string(options.features), ", expected one row for each of ", dataset.size(),
+        "Loader: features are ", options.features, ", expected one row for each of ", dataset.size(),
         " images, outside the graph");
     check(!options.augment.enabled(), "Loader: features computed beforehand cannot be augmented");
   }

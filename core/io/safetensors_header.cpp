@@ -185,8 +185,8 @@ class Handler {
 std::uint64_t byte_count(const SafetensorsEntry& entry) {
   std::int64_t bytes = static_cast<std::int64_t>(size_of(entry.dtype));
   for (const std::int64_t size : entry.shape)
-    check(!__builtin_mul_overflow(bytes, size, &bytes), "tensor ", in_quotes(entry.name), ": the size of ",
-          to_string(entry.shape), " overflows");
+    check(!__builtin_mul_overflow(bytes, size, &bytes), "tensor ", in_quotes(entry.name), ": the size of ", entry.shape,
+          " overflows");
   return static_cast<std::uint64_t>(bytes);
 }
 
@@ -195,8 +195,7 @@ void check_extent(const SafetensorsEntry& entry, std::uint64_t data_bytes) {
         entry.begin, ", ", entry.end, ")");
   const std::uint64_t expected = byte_count(entry);
   check(entry.end - entry.begin == expected, "tensor ", in_quotes(entry.name), ": data_offsets span ",
-        entry.end - entry.begin, " bytes, but ", safetensors_name(entry.dtype), " ", to_string(entry.shape), " takes ",
-        expected);
+        entry.end - entry.begin, " bytes, but ", safetensors_name(entry.dtype), " ", entry.shape, " takes ", expected);
   check(entry.end <= data_bytes, "tensor ", in_quotes(entry.name), ": data_offsets end at ", entry.end,
         ", past the end of the ", data_bytes, " bytes of data");
 }

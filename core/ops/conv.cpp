@@ -60,22 +60,21 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   raw::check_floating("conv2d", "x", x);
   raw::check_floating("conv2d", "weight", weight);
   raw::check_same_device("conv2d", x, weight);
-  check(x.dim() == 4, "conv2d: expected x (N, C, H, W), got ", to_string(x));
-  check(weight.dim() == 4, "conv2d: expected weight (K, C/groups, R, S), got ", to_string(weight));
-  check(x.dtype() == weight.dtype(), "conv2d: x is ", to_string(x), ", weight ", to_string(weight),
-        ": dtypes must be equal");
+  check(x.dim() == 4, "conv2d: expected x (N, C, H, W), got ", x);
+  check(weight.dim() == 4, "conv2d: expected weight (K, C/groups, R, S), got ", weight);
+  check(x.dtype() == weight.dtype(), "conv2d: x is ", x, ", weight ", weight, ": dtypes must be equal");
   check(g.groups >= 1 && g.stride_h >= 1 && g.stride_w >= 1 && g.dilation_h >= 1 && g.dilation_w >= 1 &&
             g.padding_h >= 0 && g.padding_w >= 0,
         "conv2d: stride, dilation and groups must be 1 or more, padding 0 or more; got stride (", g.stride_h, ", ",
         g.stride_w, "), dilation (", g.dilation_h, ", ", g.dilation_w, "), padding (", g.padding_h, ", ", g.padding_w,
         "), groups ", g.groups);
   check(x.size(1) == weight.size(1) * g.groups, "conv2d: x has ", x.size(1), " channels, expected ",
-        weight.size(1) * g.groups, " (weight ", to_string(weight.shape()), ", groups ", g.groups, ")");
+        weight.size(1) * g.groups, " (weight ", weight.shape(), ", groups ", g.groups, ")");
   check(weight.size(0) % g.groups == 0, "conv2d: ", weight.size(0), " output channels do not divide into ", g.groups,
         " groups");
   if (bias.defined())
     check(bias.shape() == Shape{weight.size(0)} && bias.dtype() == x.dtype() && bias.device() == x.device(),
-          "conv2d: expected bias ", name(x.dtype()), " (", weight.size(0), ",), got ", to_string(bias));
+          "conv2d: expected bias ", name(x.dtype()), " (", weight.size(0), ",), got ", bias);
   const std::int64_t p = kernels::conv_output_size(x.size(2), weight.size(2), g.stride_h, g.padding_h, g.dilation_h);
   const std::int64_t q = kernels::conv_output_size(x.size(3), weight.size(3), g.stride_w, g.padding_w, g.dilation_w);
   check(p > 0 && q > 0, "conv2d: the kernel ", weight.size(2), " x ", weight.size(3), " (dilation ", g.dilation_h, ", ",

@@ -92,8 +92,7 @@ struct LinearNode final : Node {
 };
 
 void check_same_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name, const Tensor& b) {
-  check(a.dtype() == b.dtype(), op, ": ", a_name, " is ", to_string(a), ", ", b_name, " is ", to_string(b),
-        ": dtypes must be equal");
+  check(a.dtype() == b.dtype(), op, ": ", a_name, " is ", a, ", ", b_name, " is ", b, ": dtypes must be equal");
   raw::check_same_device(op, a, b);
 }
 
@@ -104,7 +103,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   raw::check_floating("matmul", "b", b);
   check_same_dtype("matmul", "a", a, "b", b);
   check(a.dim() >= 2 && b.dim() >= 2 && a.size(-1) == b.size(-2),
-        "matmul: expected a (..., M, K) and b (..., K, N), got a ", to_string(a), ", b ", to_string(b));
+        "matmul: expected a (..., M, K) and b (..., K, N), got a ", a, ", b ", b);
   Tensor y = product(a, b, {}, 0);
   if (!any_requires_grad({&a, &b})) return y;
   return record(y, std::make_shared<MatmulNode>(a, b), {a, b});
@@ -114,13 +113,12 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   raw::check_floating("linear", "x", x);
   raw::check_floating("linear", "weight", weight);
   check_same_dtype("linear", "x", x, "weight", weight);
-  check(weight.dim() == 2 && x.dim() >= 1 && x.size(-1) == weight.size(1), "linear: expected x (..., ",
-        weight.dim() == 2 ? std::to_string(weight.size(1)) : std::string("in"), ") and weight (out, in), got x ",
-        to_string(x), ", weight ", to_string(weight));
+  check(weight.dim() == 2, "linear: expected weight (out, in), got ", weight);
+  check(x.dim() >= 1 && x.size(-1) == weight.size(1), "linear: expected x (..., ", weight.size(1), "), got x ", x,
+        ", weight ", weight);
   if (bias.defined()) {
     check_same_dtype("linear", "x", x, "bias", bias);
-    check(bias.shape() == Shape{weight.size(0)}, "linear: expected bias (", weight.size(0), ",), got ",
-          to_string(bias));
+    check(bias.shape() == Shape{weight.size(0)}, "linear: expected bias (", weight.size(0), ",), got ", bias);
   }
   const Tensor rows = raw::reshape(x, {x.numel() / std::max<std::int64_t>(x.size(-1), 1), x.size(-1)});
   const Tensor dense_bias = bias.defined() ? raw::with_format(bias, MemoryFormat::contiguous) : bias;

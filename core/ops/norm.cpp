@@ -57,7 +57,7 @@ void check_channels(const char* argument, const Tensor& t, std::int64_t channels
     return;
   }
   check(t.shape() == Shape{channels} && t.dtype() == dtype && t.is_contiguous(), "batch_norm: expected ", argument, " ",
-        name(dtype), " (", channels, ",), got ", to_string(t));
+        name(dtype), " (", channels, ",), got ", t);
 }
 
 // --- layer norm
@@ -89,7 +89,7 @@ struct LayerNormNode final : Node {
 Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor running_mean, Tensor running_var,
                   const BatchNormOptions& options) {
   raw::check_floating("batch_norm", "x", x);
-  check(x.dim() >= 2 && x.dim() <= 4, "batch_norm: expected x (N, C), (N, C, L) or (N, C, H, W), got ", to_string(x));
+  check(x.dim() >= 2 && x.dim() <= 4, "batch_norm: expected x (N, C), (N, C, L) or (N, C, H, W), got ", x);
   if (x.dim() == 3) return squeeze(batch_norm(unsqueeze(x, 3), gamma, beta, running_mean, running_var, options), 3);
   const std::int64_t channels = x.size(1);
   const DType wide = statistics_dtype(x);
@@ -100,8 +100,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
   check_channels("running_mean", running_mean, channels, wide, !batch_statistics);
   check_channels("running_var", running_var, channels, wide, !batch_statistics);
   const Tensor rows = channel_rows(x);
-  check(!batch_statistics || rows.size(0) > 1, "batch_norm: training needs more than one value a channel, got x ",
-        to_string(x));
+  check(!batch_statistics || rows.size(0) > 1, "batch_norm: training needs more than one value a channel, got x ", x);
 
   Tensor y = rows.empty_like();
   Tensor mean = Tensor::empty({channels}, wide, x.device()), inv_std = Tensor::empty({channels}, wide, x.device());
@@ -128,15 +127,15 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
 Tensor layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps, int dims) {
   raw::check_floating("layer_norm", "x", x);
   const int over = gamma.defined() ? gamma.dim() : dims;
-  check(over >= 1 && over <= x.dim(), "layer_norm: cannot normalise the last ", over, " dimensions of ", to_string(x));
+  check(over >= 1 && over <= x.dim(), "layer_norm: cannot normalise the last ", over, " dimensions of ", x);
   std::int64_t n = 1;
   for (int i = 1; i <= over; ++i) n *= x.size(-i);
   for (const Tensor* t : {&gamma, &beta}) {
     if (!t->defined()) continue;
     bool fits = t->dim() == over && t->dtype() == x.dtype();
     for (int i = 1; fits && i <= over; ++i) fits = t->size(-i) == x.size(-i);
-    check(fits, "layer_norm: ", t == &gamma ? "gamma" : "beta", " is ", to_string(*t),
-          ", expected x's dtype and its last ", over, " dimensions; x is ", to_string(x));
+    check(fits, "layer_norm: ", t == &gamma ? "gamma" : "beta", " is ", *t, ", expected x's dtype and its last ", over,
+          " dimensions; x is ", x);
   }
   if (x.numel() == 0) return x.clone();
   const Tensor rows = raw::reshape(raw::with_format(x, MemoryFormat::contiguous), {x.numel() / n, n});

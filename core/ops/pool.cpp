@@ -61,7 +61,7 @@ struct AdaptiveAvgPoolNode final : Node {
 /// Checks the arguments and returns the output's shape.
 Shape pooled_shape(const char* op, const Tensor& x, const PoolGeometry& g) {
   raw::check_floating(op, "x", x);
-  check(x.dim() == 4, op, ": expected x (N, C, H, W), got ", to_string(x));
+  check(x.dim() == 4, op, ": expected x (N, C, H, W), got ", x);
   check(g.kernel_h >= 1 && g.kernel_w >= 1 && g.stride_h >= 1 && g.stride_w >= 1 && g.dilation_h >= 1 &&
             g.dilation_w >= 1,
         op, ": kernel, stride and dilation must be 1 or more");
@@ -104,8 +104,7 @@ Tensor avg_pool2d(const Tensor& x, const PoolGeometry& geometry) {
 
 Tensor adaptive_avg_pool2d(const Tensor& x, std::int64_t height, std::int64_t width) {
   raw::check_floating("adaptive_avg_pool2d", "x", x);
-  check(x.dim() == 4 && x.size(2) > 0 && x.size(3) > 0, "adaptive_avg_pool2d: expected x (N, C, H, W), got ",
-        to_string(x));
+  check(x.dim() == 4 && x.size(2) > 0 && x.size(3) > 0, "adaptive_avg_pool2d: expected x (N, C, H, W), got ", x);
   check(height >= 1 && width >= 1, "adaptive_avg_pool2d: output size must be 1 or more, got ", height, " x ", width);
   const Tensor image = raw::with_format(x, kImages);
   Tensor y = Tensor::empty({x.size(0), x.size(1), height, width}, x.dtype(), x.device(), kImages);

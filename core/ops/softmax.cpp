@@ -79,16 +79,15 @@ Tensor log_softmax(const Tensor& x, int dim) { return softmax_over(x, dim, true)
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEntropyOptions& options) {
   constexpr const char* op = "cross_entropy";
   raw::check_floating(op, "logits", logits);
-  check(logits.dim() == 2 && logits.size(1) > 0, op, ": expected logits (N, C), got ", to_string(logits));
+  check(logits.dim() == 2 && logits.size(1) > 0, op, ": expected logits (N, C), got ", logits);
   check(targets.defined() && targets.dtype() == DType::i64 && targets.shape() == Shape{logits.size(0)}, op,
-        ": expected targets i64 (", logits.size(0), ",), got ", to_string(targets));
+        ": expected targets i64 (", logits.size(0), ",), got ", targets);
   raw::check_same_device(op, logits, targets);
   check(options.label_smoothing >= 0 && options.label_smoothing <= 1, op, ": label_smoothing must be in [0, 1], got ",
         options.label_smoothing);
   if (options.class_weights.defined())
     check(options.class_weights.shape() == Shape{logits.size(1)} && options.class_weights.dtype() == logits.dtype(), op,
-          ": expected class_weights ", name(logits.dtype()), " (", logits.size(1), ",), got ",
-          to_string(options.class_weights));
+          ": expected class_weights ", name(logits.dtype()), " (", logits.size(1), ",), got ", options.class_weights);
 
   const Tensor x = raw::with_format(logits, MemoryFormat::contiguous);
   const Tensor t = raw::with_format(targets, MemoryFormat::contiguous);

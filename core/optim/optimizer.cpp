@@ -76,7 +76,7 @@ Optimizer::Optimizer(std::vector<ParamGroup> groups) : groups_(std::move(groups)
       check(p.defined(), "Optimizer: parameter ", i, " of group ", g, " is undefined");
       check(is_floating(p.dtype()), "Optimizer: ", title(p), " is not floating");
       check(p.is_leaf(), "Optimizer: ", title(p), " is the result of an op, expected a leaf");
-      check(p.is_dense(), "Optimizer: ", title(p), " has strides ", to_string(p.strides()),
+      check(p.is_dense(), "Optimizer: ", title(p), " has strides ", p.strides(),
             ", expected dense memory without gaps");
       check(seen.insert(p.state()).second, "Optimizer: ", title(p), " (number ", i, " of group ", g,
             ") was given before; expected each parameter once");
@@ -153,10 +153,10 @@ void Optimizer::limit(const Tensor& param, UpdateLimit limit) {
   if (limit.mask.defined()) {
     const Tensor& mask = limit.mask;
     check(mask.dtype() == DType::boolean || mask.dtype() == DType::u8, "Optimizer::limit: the mask of ", title(param),
-          " is ", to_string(mask), ", expected bool or u8");
-    check(mask.shape() == param.shape(), "Optimizer::limit: the mask of ", title(param), " is ", to_string(mask),
+          " is ", mask, ", expected bool or u8");
+    check(mask.shape() == param.shape(), "Optimizer::limit: the mask of ", title(param), " is ", mask,
           ", expected the parameter's shape");
-    check(mask.device() == param.device(), "Optimizer::limit: the mask of ", title(param), " is ", to_string(mask),
+    check(mask.device() == param.device(), "Optimizer::limit: the mask of ", title(param), " is ", mask,
           ", expected the parameter's device");
     // A copy of its own: what the caller does to the mask afterwards has no effect on the updates.
     limit.mask = copy_in_order_of(param, mask);

@@ -76,7 +76,7 @@ Shape contiguous_strides(const Shape& shape) {
 }
 
 Shape channels_last_strides(const Shape& shape) {
-  check(shape.rank() == 4, "channels_last_strides: expected rank 4, got ", to_string(shape));
+  check(shape.rank() == 4, "channels_last_strides: expected rank 4, got ", shape);
   return {shape[1] * shape[2] * shape[3], 1, shape[1] * shape[3], shape[1]};
 }
 

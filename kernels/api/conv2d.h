@@ -22,7 +22,8 @@ constexpr std::int64_t conv_output_size(std::int64_t in, std::int64_t kernel, st
 }
 
 /// y = activation(conv(x, w) + bias).
-/// x (N, C, H, W), w (K, C/groups, R, S), bias (K) or undefined, y (N, K, P, Q); x, w and y channels-last; one floating dtype.
+/// x (N, C, H, W), w (K, C/groups, R, S), bias (K) or undefined, y (N, K, P, Q); x, w and y channels-last; one floating
+/// dtype.
 struct Conv2dForwardArgs {
   static constexpr const char* name = "conv2d_forward";
   TensorRef x, w, bias, y;

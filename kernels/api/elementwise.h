@@ -9,19 +9,27 @@
 namespace graft::kernels {
 
 enum class UnaryOp : std::uint8_t {
-  neg, abs, exp, log, sqrt, square, reciprocal,
+  neg,
+  abs,
+  exp,
+  log,
+  sqrt,
+  square,
+  reciprocal,
   relu,       // max(x, 0); NaN stays NaN
   relu6,      // min(max(x, 0), 6)
   gelu,       // x Phi(x), exact with erf (PyTorch's default)
   gelu_tanh,  // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
-  sigmoid, tanh,
+  sigmoid,
+  tanh,
   hardswish,  // x relu6(x + 3) / 6
   silu,       // x sigmoid(x)
 };
 
 const char* name(UnaryOp op);
 
-/// True where the backward formula takes the output y (exp, sqrt, reciprocal, relu, relu6, sigmoid, tanh), not the input x.
+/// True where the backward formula takes the output y (exp, sqrt, reciprocal, relu, relu6, sigmoid, tanh), not the
+/// input x.
 constexpr bool backward_uses_output(UnaryOp op) {
   return op == UnaryOp::exp || op == UnaryOp::sqrt || op == UnaryOp::reciprocal || op == UnaryOp::relu ||
          op == UnaryOp::relu6 || op == UnaryOp::sigmoid || op == UnaryOp::tanh;
@@ -48,15 +56,16 @@ const char* name(BinaryOp op);
 constexpr bool is_comparison(BinaryOp op) { return op >= BinaryOp::eq; }
 
 /// y = a op b. a and b of one dtype; y of that dtype, or bool for a comparison. y may be a itself (in place).
-/// Integer division truncates; an integer division by zero is an error. Integers wrap around; bool has comparisons only.
+/// Integer division truncates; an integer division by zero is an error. Integers wrap around; bool has comparisons
+/// only.
 struct BinaryArgs {
   static constexpr const char* name = "binary";
   BinaryOp op{};
   TensorRef a, b, y;
 };
 
-/// y = x op scalar, or scalar op x when `reversed`. As BinaryArgs; beside an integer x the scalar is a whole number. y may
-/// be x itself.
+/// y = x op scalar, or scalar op x when `reversed`. As BinaryArgs; beside an integer x the scalar is a whole number. y
+/// may be x itself.
 struct BinaryScalarArgs {
   static constexpr const char* name = "binary_scalar";
   BinaryOp op{};

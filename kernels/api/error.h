@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace graft {
 
@@ -40,10 +41,19 @@ class Piece {
 
 std::string concat(std::initializer_list<Piece> pieces);
 
-/// Joins text and numbers: cat("x has ", 3, " rows").
+/// A piece of anything: text and numbers as they are, the rest by its to_string.
+template <class T>
+Piece piece_of(const T& value) {
+  if constexpr (std::is_constructible_v<Piece, const T&>)
+    return Piece(value);
+  else
+    return Piece(to_string(value));
+}
+
+/// Joins text, numbers and whatever has a to_string: cat("x has ", 3, " rows, shape ", x.shape()).
 template <class... Parts>
 std::string cat(const Parts&... parts) {
-  return concat({Piece(parts)...});
+  return concat({piece_of(parts)...});
 }
 
 /// "388,800".
@@ -52,10 +62,11 @@ std::string with_thousands(std::int64_t n);
 /// Throws Error(cat(parts...)).
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
-  throw Error(concat({Piece(parts)...}));
+  throw Error(concat({piece_of(parts)...}));
 }
 
-/// Throws Error(cat(parts...)) unless `ok`. Checked in every build type.
+/// Throws Error(cat(parts...)) unless `ok`. Checked in every build type. Nothing is formatted while `ok`: hand over the
+/// tensor or shape itself, not its to_string.
 template <class... Parts>
 inline void check(bool ok, const Parts&... parts) {
   if (!ok) [[unlikely]]

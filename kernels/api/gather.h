@@ -5,8 +5,8 @@
 
 namespace graft::kernels {
 
-/// y[.., i, ..] = x[.., index[i], ..] along `axis`: torch.index_select. x and y contiguous, any one dtype; index (n) i64.
-/// Throws Error naming position, value and range where an index is outside.
+/// y[.., i, ..] = x[.., index[i], ..] along `axis`: torch.index_select. x and y contiguous, any one dtype; index (n)
+/// i64. Throws Error naming position, value and range where an index is outside.
 struct IndexSelectArgs {
   static constexpr const char* name = "index_select";
   TensorRef x, index, y;
@@ -20,8 +20,8 @@ struct IndexSelectBackwardArgs {
   int axis = 0;
 };
 
-/// y[i][j][k] = x[i][index[i][j][k]][k] for axis 1, and so on: torch.gather. index i64, y of index's shape; all contiguous; the
-/// index is no larger than x except along axis.
+/// y[i][j][k] = x[i][index[i][j][k]][k] for axis 1, and so on: torch.gather. index i64, y of index's shape; all
+/// contiguous; the index is no larger than x except along axis.
 struct GatherArgs {
   static constexpr const char* name = "gather";
   TensorRef x, index, y;

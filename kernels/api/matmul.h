@@ -10,13 +10,14 @@ enum class Activation : std::uint8_t { none, relu };
 
 /// y = activation(a @ b + bias).  a (..., M, K), b (..., K, N), bias (N) or undefined, y (..., M, N) row-major.
 /// One floating dtype (float accumulation for bf16 and f16); batch dimensions are equal, with stride 0 where broadcast.
-/// The two matrix dimensions of a and b each need one unit stride (or size 1): a transposed operand is told by its strides.
-/// K = 0 gives the bias (or zero). The backward pass is two products of the same kind.
+/// The two matrix dimensions of a and b each need one unit stride (or size 1): a transposed operand is told by its
+/// strides. K = 0 gives the bias (or zero). The backward pass is two products of the same kind.
 struct MatmulArgs {
   static constexpr const char* name = "matmul";
   TensorRef a, b, bias, y;
   Activation activation = Activation::none;
-  std::uint64_t b_tag = 0;  // identity and version of b's contents (a weight), so that a packed copy can be kept; 0: none
+  std::uint64_t b_tag =
+      0;  // identity and version of b's contents (a weight), so that a packed copy can be kept; 0: none
 };
 
 }  // namespace graft::kernels

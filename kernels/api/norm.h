@@ -8,9 +8,9 @@ namespace graft::kernels {
 /// y = gamma (x - mean) / sqrt(var + eps) + beta per channel.
 ///
 /// x, y (M, C) contiguous: M = N for 2-D input, N H W for images (which lie NHWC); one floating dtype. gamma, beta,
-/// running_mean, running_var, mean and inv_std are (C), of dtype f64 when x is f64, else f32; gamma and beta may be undefined
-/// (1 and 0).
-/// training: mean and biased variance of the batch (M >= 1; M = 1 is refused one level up) normalise; mean and
+/// running_mean, running_var, mean and inv_std are (C), of dtype f64 when x is f64, else f32; gamma and beta may be
+/// undefined (1 and 0). training: mean and biased variance of the batch (M >= 1; M = 1 is refused one level up)
+/// normalise; mean and
 ///   inv_std = 1 / sqrt(var + eps) are written for the backward; running statistics, where defined, move by
 ///   r = (1 - momentum) r + momentum s, with the unbiased variance (M / (M - 1)).
 /// inference: running statistics normalise, and mean and inv_std are written from them where defined.
@@ -33,8 +33,8 @@ struct BatchNormBackwardArgs {
   bool training = true;
 };
 
-/// y = gamma (x - mean) / sqrt(var + eps) + beta over each row. x, y (rows, n) contiguous; gamma, beta (n) or undefined, of
-/// x's dtype; mean, inv_std (rows), f64 when x is f64, else f32.
+/// y = gamma (x - mean) / sqrt(var + eps) + beta over each row. x, y (rows, n) contiguous; gamma, beta (n) or
+/// undefined, of x's dtype; mean, inv_std (rows), f64 when x is f64, else f32.
 struct LayerNormArgs {
   static constexpr const char* name = "layer_norm";
   TensorRef x, gamma, beta, y, mean, inv_std;

@@ -7,14 +7,14 @@ namespace graft::kernels {
 
 /// One parameter of a multi-tensor update. param, grad, state and mask lie densely in the same element order.
 struct OptimParam {
-  TensorRef param, grad;    // one floating dtype
-  TensorRef state0, state1; // SGD: momentum buffer, -; Adam: first, second moment. f64 for f64 params, else f32
-  TensorRef mask;           // u8 or bool, undefined for none: elements with 0 keep their bytes and their state
+  TensorRef param, grad;     // one floating dtype
+  TensorRef state0, state1;  // SGD: momentum buffer, -; Adam: first, second moment. f64 for f64 params, else f32
+  TensorRef mask;            // u8 or bool, undefined for none: elements with 0 keep their bytes and their state
   double lr = 0;
   double weight_decay = 0;
-  double multiplier = 1;    // scales the whole step, decay included, after the optimiser's own normalisation; 0: param and
-                            // state keep their bytes, whatever the gradient holds
-  std::int64_t step = 1;    // 1 for this parameter's first update
+  double multiplier = 1;  // scales the whole step, decay included, after the optimiser's own normalisation; 0: param
+                          // and state keep their bytes, whatever the gradient holds
+  std::int64_t step = 1;  // 1 for this parameter's first update
 };
 
 /// torch.optim.SGD: g = grad_scale grad + wd p; if momentum: buf = g at the first step, else momentum buf +

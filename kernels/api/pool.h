@@ -17,8 +17,8 @@ struct PoolGeometry {
 
 /// y = max over each window; padding is -infinity; NaN in a window gives NaN; the first of equal values wins.
 /// x (N, C, H, W), y (N, C, P, Q) channels-last, one floating dtype. index (N, C, P, Q) channels-last i32: the position
-/// h * W + w of the maximum in its input plane, or undefined when no backward will follow. A window that holds padding only
-/// (dilation can do that) gives -infinity and index -1, and passes no gradient.
+/// h * W + w of the maximum in its input plane, or undefined when no backward will follow. A window that holds padding
+/// only (dilation can do that) gives -infinity and index -1, and passes no gradient.
 struct MaxPoolArgs {
   static constexpr const char* name = "max_pool";
   TensorRef x, y, index;

@@ -26,11 +26,11 @@ enum class Reduction : std::uint8_t { none, mean, sum };
 /// logits (N, C) contiguous floating; targets (N) i64 in [0, C) or equal to ignore_index; class_weights (C) of the
 /// logits' dtype or undefined. With p = softmax(logits), s = label_smoothing, w = class_weights (1 if undefined):
 ///   loss_i = (1 - s) w[t] (-log p[t]) + (s / C) sum_c w[c] (-log p[c]);   0 for an ignored row.
-/// loss: (N) for none, a scalar for sum, and for mean the sum over rows divided by the sum of w[t] of the rows not ignored.
-/// Outputs kept for the backward: log_sum_exp (N), and scale, a scalar that is 1 for none and sum, 1 / sum(w[t]) for mean
-/// (infinite when every row is ignored: the mean is NaN, as PyTorch's). loss, log_sum_exp and scale have dtype f64 when
-/// the logits are f64, else f32.
-/// Throws Error naming row, target and range where a target is outside.
+/// loss: (N) for none, a scalar for sum, and for mean the sum over rows divided by the sum of w[t] of the rows not
+/// ignored. Outputs kept for the backward: log_sum_exp (N), and scale, a scalar that is 1 for none and sum, 1 /
+/// sum(w[t]) for mean (infinite when every row is ignored: the mean is NaN, as PyTorch's). loss, log_sum_exp and scale
+/// have dtype f64 when the logits are f64, else f32. Throws Error naming row, target and range where a target is
+/// outside.
 struct CrossEntropyArgs {
   static constexpr const char* name = "cross_entropy";
   TensorRef logits, targets, class_weights;

@@ -32,13 +32,13 @@ struct OpList {
 };
 
 /// Every op of the engine.
-using AllOps =
-    OpList<UnaryArgs, UnaryBackwardArgs, BinaryArgs, BinaryScalarArgs, AxpyArgs, FillArgs, CopyArgs, MatmulArgs,
-           Conv2dForwardArgs, Conv2dBackwardDataArgs, Conv2dBackwardWeightArgs, SoftmaxArgs, SoftmaxBackwardArgs,
-           CrossEntropyArgs, CrossEntropyBackwardArgs, MaxPoolArgs, MaxPoolBackwardArgs, AvgPoolArgs, AvgPoolBackwardArgs,
-           AdaptiveAvgPoolArgs, AdaptiveAvgPoolBackwardArgs, BatchNormArgs, BatchNormBackwardArgs, LayerNormArgs,
-           LayerNormBackwardArgs, ReduceArgs, ArgmaxArgs, SquaredNormArgs, IndexSelectArgs, IndexSelectBackwardArgs,
-           GatherArgs, GatherBackwardArgs, RandomArgs, DropoutArgs, SgdArgs, AdamArgs, AffineWarpArgs>;
+using AllOps = OpList<UnaryArgs, UnaryBackwardArgs, BinaryArgs, BinaryScalarArgs, AxpyArgs, FillArgs, CopyArgs,
+                      MatmulArgs, Conv2dForwardArgs, Conv2dBackwardDataArgs, Conv2dBackwardWeightArgs, SoftmaxArgs,
+                      SoftmaxBackwardArgs, CrossEntropyArgs, CrossEntropyBackwardArgs, MaxPoolArgs, MaxPoolBackwardArgs,
+                      AvgPoolArgs, AvgPoolBackwardArgs, AdaptiveAvgPoolArgs, AdaptiveAvgPoolBackwardArgs, BatchNormArgs,
+                      BatchNormBackwardArgs, LayerNormArgs, LayerNormBackwardArgs, ReduceArgs, ArgmaxArgs,
+                      SquaredNormArgs, IndexSelectArgs, IndexSelectBackwardArgs, GatherArgs, GatherBackwardArgs,
+                      RandomArgs, DropoutArgs, SgdArgs, AdamArgs, AffineWarpArgs>;
 
 struct BackendTable {
   BackendId id{};

@@ -124,7 +124,7 @@ void weight_gradient(const Conv2dBackwardWeightArgs& args) {
       const std::int64_t first = spec.n * i / chunks, last = spec.n * (i + 1) / chunks;
       Primitive* primitive = backward_weight_primitive(chunk_spec(spec, last - first));
       check(primitive != nullptr, args.name, ": oneDNN has no implementation for ", last - first, " images of ",
-            to_string(args.x));
+            args.x);
       primitive->run(args.x.as<float>() + first * x_image, args.gy.as<float>() + first * y_image, nullptr,
                      parts + i * weights, 0);
     }

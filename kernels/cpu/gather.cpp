@@ -14,7 +14,7 @@ void check_indices(const char* op, const TensorRef& index, const TensorRef& x, i
   const std::int64_t n = index.numel(), size = x.shape[axis];
   for (std::int64_t i = 0; i < n; ++i)
     check(values[i] >= 0 && values[i] < size, op, ": index[", i, "] is ", values[i], ": expected 0 to ", size - 1,
-          " for axis ", axis, " of ", to_string(x));
+          " for axis ", axis, " of ", x);
 }
 
 struct AxisSplit {

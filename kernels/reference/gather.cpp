@@ -14,7 +14,7 @@ void for_each_gathered(const char* op, const Shape& x, const Shape& y, int axis,
   for_each_offset(y, strides, [&](std::int64_t i, std::int64_t offset) {
     const auto [position, index] = index_of(i, i / y_step % y[axis]);
     check(index >= 0 && index < x[axis], op, ": index[", position, "] is ", index, ": expected 0 to ", x[axis] - 1,
-          " for axis ", axis, " of ", to_string(x));
+          " for axis ", axis, " of ", x);
     f(i, offset + index * step);
   });
 }

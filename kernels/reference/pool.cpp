@@ -52,7 +52,7 @@ void max_pool_backward(const MaxPoolBackwardArgs& args) {
     const std::int64_t i = index(n, c, p, q);
     if (i < 0 || y(n, c, p, q) <= 0) return;
     check(i < plane, args.name, ": index[", n, ", ", c, ", ", p, ", ", q, "] is ", i, ": expected less than ", plane,
-          " for gx ", to_string(args.gx));
+          " for gx ", args.gx);
     gx(n, c, i / width, i % width) += gy(n, c, p, q);
   });
   write(gx, args.gx);

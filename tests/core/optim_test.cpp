@@ -11,9 +11,13 @@
 #include <graft/kernels/registry/registry.h>
 
 #include "core/optim_goldens.h"
+#include "support/errors.h"
 
 namespace graft::optim {
 namespace {
+
+using test::error_of;
+using test::expect_contains;
 
 const std::vector<double> kParams = {1.0, -0.5, 0.25, 2.0};
 constexpr int kSteps = 5;
@@ -49,20 +53,6 @@ void expect_near(const Tensor& actual, const std::vector<double>& expected, doub
 
 std::string bytes_of(const Tensor& t) {
   return {static_cast<const char*>(t.ref().data), static_cast<std::size_t>(t.numel()) * size_of(t.dtype())};
-}
-
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-void expect_contains(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' is not in: " << text;
 }
 
 /// Double against PyTorch's double: a few dozen operations whose order may differ, values of size 1.

@@ -9,21 +9,12 @@
 #include <graft/core/autograd/node.h>
 #include <graft/layers/layers.h>
 
+#include "support/errors.h"
+
 namespace graft {
 
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-inline void expect_contains(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' is not in: " << text;
-}
+using test::error_of;
+using test::expect_contains;
 
 template <class Named>
 std::vector<std::string> names_of(const std::vector<Named>& entries) {

@@ -13,6 +13,8 @@
 
 #include <graft/kernels/api/error.h>
 
+#include "support/errors.h"
+
 namespace graft::test {
 
 class TemporaryFolder {
@@ -59,23 +61,4 @@ inline std::string get_file(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// What `f` threw as Error, or "" when it threw nothing.
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 }  // namespace graft::test
-
-/// Expects that `statement` throws Error with `fragment` in its text.
-#define EXPECT_ERROR(statement, fragment)                                                                    \
-  do {                                                                                                       \
-    const std::string graft_text = ::graft::test::error_of([&] { (void)(statement); });                      \
-    EXPECT_NE(graft_text, "") << "no Error from " #statement;                                                \
-    EXPECT_NE(graft_text.find(fragment), std::string::npos) << graft_text << "\nshould say: " << (fragment); \
-  } while (false)

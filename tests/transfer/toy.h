@@ -1,10 +1,12 @@
 // A small picture task and small networks for the transfer tests.
 #pragma once
 
-#include <graft/graft.h>
-
 #include <memory>
 #include <vector>
+
+#include <graft/graft.h>
+
+#include "support/errors.h"
 
 namespace graft::test {
 
@@ -42,17 +44,6 @@ inline std::vector<std::pair<std::string, std::vector<std::uint8_t>>> bytes_of(c
     all.emplace_back(name, std::vector<std::uint8_t>(p, p + t.numel() * static_cast<std::int64_t>(size_of(t.dtype()))));
   }
   return all;
-}
-
-/// The text of the Error that f throws; "" when it throws none.
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return {};
 }
 
 }  // namespace graft::test
