@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include <graft/kernels/runtime/parallel.h>
+
 namespace graft::data {
 
 Prefetcher::Prefetcher(int threads, int depth) {
@@ -63,6 +65,7 @@ bool Prefetcher::next(Batch& batch) {
 }
 
 void Prefetcher::work() {
+  const SerialScope serial;  // batches are made side by side with the training step, which uses all cores
   std::unique_lock lock(mutex_);
   for (;;) {
     room_.wait(lock, [&] {

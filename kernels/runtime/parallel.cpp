@@ -26,7 +26,12 @@ int& thread_count() {
   return count;
 }
 
+thread_local bool serial = false;
+
 }  // namespace
+
+SerialScope::SerialScope() : previous_(serial) { serial = true; }
+SerialScope::~SerialScope() { serial = previous_; }
 
 void set_num_threads(int count) {
   check(count >= 1, "set_num_threads: expected 1 or more, got ", count);
@@ -41,7 +46,7 @@ void detail::parallel_for(std::int64_t count, std::int64_t grain, void (*body)(v
   if (count <= 0) return;
   grain = std::max<std::int64_t>(grain, 1);
   const auto threads = static_cast<int>(std::min<std::int64_t>(num_threads(), count / grain));
-  if (threads <= 1 || omp_in_parallel()) {
+  if (threads <= 1 || serial || omp_in_parallel()) {
     body(context, 0, count);
     return;
   }

@@ -11,14 +11,28 @@ namespace graft {
 void set_num_threads(int count);
 int num_threads();
 
+/// While it lives, parallel_for on the calling thread runs serially: for threads that are one of several already, whose
+/// own teams would fight over the same cores.
+class SerialScope {
+ public:
+  SerialScope();
+  ~SerialScope();
+  SerialScope(const SerialScope&) = delete;
+  SerialScope& operator=(const SerialScope&) = delete;
+
+ private:
+  bool previous_;
+};
+
 namespace detail {
-void parallel_for(std::int64_t count, std::int64_t grain, void (*body)(void*, std::int64_t, std::int64_t), void* context);
+void parallel_for(std::int64_t count, std::int64_t grain, void (*body)(void*, std::int64_t, std::int64_t),
+                  void* context);
 }
 
 /// Calls f(begin, end) on consecutive ranges that cover [0, count), each at least `grain` long (but the last), in
 /// parallel; serial when one grain covers all or when already inside a parallel region. An exception thrown by f is
-/// rethrown to the caller. How the range is cut depends on the thread count: where the order of additions matters, cut into
-/// fixed chunks yourself and loop over chunk numbers.
+/// rethrown to the caller. How the range is cut depends on the thread count: where the order of additions matters, cut
+/// into fixed chunks yourself and loop over chunk numbers.
 template <class F>
 void parallel_for(std::int64_t count, std::int64_t grain, F&& f) {
   detail::parallel_for(

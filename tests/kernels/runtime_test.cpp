@@ -172,6 +172,24 @@ TEST_F(ThreadsTest, NestedLoopsAreSerial) {
   for (const auto& n : visits) EXPECT_EQ(n, 1);
 }
 
+TEST_F(ThreadsTest, ASerialScopeKeepsToTheCallingThread) {
+  set_num_threads(3);
+  const auto caller = std::this_thread::get_id();
+  {
+    const SerialScope serial;
+    int calls = 0;
+    parallel_for(1000, 1, [&](std::int64_t begin, std::int64_t end) {
+      ++calls;
+      EXPECT_EQ(std::this_thread::get_id(), caller);
+      EXPECT_EQ(end - begin, 1000);
+    });
+    EXPECT_EQ(calls, 1);
+  }
+  std::atomic<int> ranges{0};
+  parallel_for(1000, 1, [&](std::int64_t, std::int64_t) { ++ranges; });
+  EXPECT_EQ(ranges, 3);
+}
+
 TEST_F(ThreadsTest, RefusesNoThreads) {
   EXPECT_THROW(set_num_threads(0), Error);
   EXPECT_THROW(set_num_threads(-3), Error);
