@@ -1,0 +1,63 @@
+// softmax, log_softmax and cross_entropy, forward and backward, over rows.
+#include <support.h>
+
+#include <graft/core/ops/raw.h>
+#include <graft/core/random.h>
+#include <graft/kernels/api/softmax.h>
+
+namespace graft::bench {
+namespace {
+
+void add_rows(std::int64_t rows, std::int64_t n) {
+  const std::string what = cat("/", rows, "x", n);
+  const double once = 4.0 * static_cast<double>(rows * n);
+  const auto items = static_cast<double>(rows);
+  for (const bool log : {false, true}) {
+    const std::string op = log ? "log_softmax" : "softmax";
+    add(op + what, {.items = items, .bytes = 2 * once}, [=] {
+      const Tensor x = randn({rows, n}), y = x.empty_like();
+      return [=] { raw::run(kernels::SoftmaxArgs{x.ref(), y.ref(), log}, x); };
+    });
+    add(op + "_backward" + what, {.items = items, .bytes = 3 * once}, [=] {
+      const Tensor x = randn({rows, n}), y = x.empty_like(), gy = randn({rows, n}), gx = x.empty_like();
+      raw::run(kernels::SoftmaxArgs{x.ref(), y.ref(), log}, x);
+      return [=] { raw::run(kernels::SoftmaxBackwardArgs{y.ref(), gy.ref(), gx.ref(), log}, x); };
+    });
+  }
+  const auto forward = [=] {
+    kernels::CrossEntropyArgs args;
+    const Tensor x = randn({rows, n}), targets = random_labels(rows, n), loss = Tensor::empty({}),
+                 sums = Tensor::empty({rows}), scale = Tensor::empty({});
+    args.logits = x.ref();
+    args.targets = targets.ref();
+    args.loss = loss.ref();
+    args.log_sum_exp = sums.ref();
+    args.scale = scale.ref();
+    return std::pair{args, std::vector{x, targets, loss, sums, scale}};
+  };
+  add("cross_entropy" + what, {.items = items, .bytes = once}, [=] {
+    const auto [args, tensors] = forward();
+    return [args = args, tensors = tensors] { raw::run(args, tensors[0]); };
+  });
+  add("cross_entropy_backward" + what, {.items = items, .bytes = 2 * once}, [=] {
+    const auto [args, tensors] = forward();
+    raw::run(args, tensors[0]);
+    const Tensor gy = Tensor::ones({}), gx = tensors[0].empty_like();
+    kernels::CrossEntropyBackwardArgs backward{args.logits, args.targets, {},      args.log_sum_exp,
+                                               args.scale,  gy.ref(),     gx.ref()};
+    return [=, tensors = tensors] {
+      (void)gy;
+      raw::run(backward, gx);
+    };
+  });
+}
+
+}  // namespace
+
+void add_softmax() {
+  add_rows(128, 1000);
+  add_rows(4096, 1000);
+  add_rows(128, 10);
+}
+
+}  // namespace graft::bench

@@ -1,0 +1,49 @@
+// graft_bench: the benchmark suites of all folders. Google Benchmark's options, and GRAFT_NUM_THREADS.
+#include <string>
+
+#include <benchmark/benchmark.h>
+#include <support.h>
+
+#include <graft/core/random.h>
+#include <graft/kernels/runtime/parallel.h>
+#ifdef GRAFT_WITH_ONEDNN
+#include <graft/kernels/cpu/simd/kernels.h>
+#endif
+
+namespace {
+
+const char* vector_isa() {
+#ifdef GRAFT_WITH_ONEDNN
+  return graft::kernels::cpu::vector_kernels().name;
+#else
+  return "none: reference backend only";
+#endif
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace graft::bench;
+  graft::manual_seed(1);
+  add_matmul();
+  add_conv2d();
+  add_elementwise();
+  add_norm();
+  add_pool();
+  add_softmax();
+  add_optim();
+  add_autograd();
+  add_data();
+  add_io();
+  add_layers();
+  add_models();
+  add_transfer();
+  benchmark::AddCustomContext("graft_version", GRAFT_VERSION);
+  benchmark::AddCustomContext("graft_build_type", GRAFT_BUILD_TYPE);
+  benchmark::AddCustomContext("graft_threads", std::to_string(graft::num_threads()));
+  benchmark::AddCustomContext("graft_vector_isa", vector_isa());
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}
