@@ -11,18 +11,11 @@
 #include <graft/core/random.h>
 #include <graft/core/tensor.h>
 
+#include "support/errors.h"
+
 namespace graft {
 
-/// The message of the Error that f throws, or "no error".
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using test::error_of;
 
 /// `text` holds every one of `parts`.
 inline void expect_contains(const std::string& text, std::initializer_list<const char*> parts) {

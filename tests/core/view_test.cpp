@@ -1,8 +1,9 @@
 // Views and rearrangements against naive loops over positions.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
-#include <numeric>
+#include <tuple>
 
 #include <graft/core/ops/view.h>
 
