@@ -44,7 +44,8 @@ void manual_seed(std::uint64_t seed);
 
 Tensor rand(const Shape& shape, Generator& generator = default_generator(), DType dtype = DType::f32);
 Tensor randn(const Shape& shape, Generator& generator = default_generator(), DType dtype = DType::f32);
-/// In place: uniform on [low, high).
+/// In place: uniform on [low, high), then rounded to t's dtype, so that high itself can occur (in rand of bf16: 1, once
+/// in 512). Initialisers: a leaf that requires grad may be filled, a tensor inside the graph not.
 void uniform_(Tensor& t, double low, double high, Generator& generator = default_generator());
 void normal_(Tensor& t, double mean, double deviation, Generator& generator = default_generator());
 /// A permutation of 0..n-1 as i64 (Fisher-Yates).

@@ -1,6 +1,6 @@
 #include <graft/kernels/api/matmul.h>
 
-#include <algorithm>
+#include <utility>
 
 #include <graft/core/autograd/node.h>
 #include <graft/core/ops/nn.h>
@@ -67,6 +67,13 @@ struct MatmulNode final : Node {
   void release() override { a = b = {}; }
 };
 
+/// x (..., n) as (rows, n), also where n is 0.
+Tensor as_rows(const Tensor& x) {
+  std::int64_t rows = 1;
+  for (int i = 0; i < x.dim() - 1; ++i) rows *= x.shape()[i];
+  return raw::reshape(x, {rows, x.size(-1)});
+}
+
 struct LinearNode final : Node {
   Saved x, weight;
   LinearNode(const Tensor& input, const Tensor& w) {
@@ -75,17 +82,14 @@ struct LinearNode final : Node {
   }
   const char* name() const override { return "linear"; }
   void backward(const Tensor& gy, GradSlots& gx) override {
-    const Tensor rows = raw::reshape(gy, {-1, gy.size(-1)});
+    const Tensor rows = as_rows(gy);
     if (gx.needed(0)) {
       const Tensor w = weight.get(name());
       Shape shape = gy.shape();
       shape[gy.dim() - 1] = w.size(1);
       gx.put(0, raw::reshape(product(rows, w, {}, 0), shape));
     }
-    if (gx.needed(1)) {
-      const Tensor saved = x.get(name());
-      gx.put(1, product(swapped(rows), raw::reshape(saved, {-1, saved.size(-1)}), {}, 0));
-    }
+    if (gx.needed(1)) gx.put(1, product(swapped(rows), as_rows(x.get(name())), {}, 0));
     if (gx.needed(2)) gx.put(2, raw::drop(raw::reduce(ReduceOp::sum, rows, 1u), 1u));
   }
   void release() override { x = weight = {}; }
@@ -120,7 +124,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     check_same_dtype("linear", "x", x, "bias", bias);
     check(bias.shape() == Shape{weight.size(0)}, "linear: expected bias (", weight.size(0), ",), got ", bias);
   }
-  const Tensor rows = raw::reshape(x, {x.numel() / std::max<std::int64_t>(x.size(-1), 1), x.size(-1)});
+  const Tensor rows = as_rows(x);
   const Tensor dense_bias = bias.defined() ? raw::with_format(bias, MemoryFormat::contiguous) : bias;
   // A frozen weight is worth packing once; one that trains changes with every step.
   const std::uint64_t tag = any_requires_grad({&weight}) ? 0 : raw::weight_tag(weight);

@@ -41,9 +41,14 @@ struct BatchNormNode final : Node {
     if (gx.needed(0)) g = rows.empty_like();
     if (gx.needed(1)) ggamma = m.empty_like();
     if (gx.needed(2)) gbeta = m.empty_like();
-    raw::run(kernels::BatchNormBackwardArgs{rows.ref(), gy.ref(), optional_ref(weight), m.ref(), s.ref(),
-                                            optional_ref(g), optional_ref(ggamma), optional_ref(gbeta), training},
-             gradient);
+    if (rows.numel() == 0) {
+      if (ggamma.defined()) raw::fill(ggamma, 0);
+      if (gbeta.defined()) raw::fill(gbeta, 0);
+    } else {
+      raw::run(kernels::BatchNormBackwardArgs{rows.ref(), gy.ref(), optional_ref(weight), m.ref(), s.ref(),
+                                              optional_ref(g), optional_ref(ggamma), optional_ref(gbeta), training},
+               gradient);
+    }
     if (g.defined()) gx.put(0, from_channel_rows(g, gradient.shape()));
     if (ggamma.defined()) gx.put(1, ggamma);
     if (gbeta.defined()) gx.put(2, gbeta);
@@ -114,7 +119,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
     running_var.bump_version();
   }
   y = from_channel_rows(y, x.shape());
-  if (!any_requires_grad({&x, &gamma, &beta}) || rows.numel() == 0) return y;
+  if (!any_requires_grad({&x, &gamma, &beta})) return y;
   auto node = std::make_shared<BatchNormNode>();
   node->x = Saved(rows);
   node->gamma = Saved(gamma);

@@ -336,8 +336,7 @@ TEST_P(Gradients, MatchCentralDifferences) {
   EXPECT_TRUE(result.ok) << result.message;
 }
 
-INSTANTIATE_TEST_SUITE_P(Op, Gradients, testing::ValuesIn(all_cases()),
-                         [](const auto& row) { return row.param.name; });
+INSTANTIATE_TEST_SUITE_P(Op, Gradients, testing::ValuesIn(all_cases()), [](const auto& row) { return row.param.name; });
 
 TEST(GradientTable, HoldsEveryOpOfTheHeaders) {
   std::set<std::string> covered;
