@@ -87,14 +87,14 @@ Report begin_report(const Options& o, const Digits& digits) {
 
 /// What the page shows of the run in focus.
 void inspect(Report& r, const Options& o, const Digits& digits) {
-  // Eight glyphs, three times each: what varies between two drawings of one class is what the network learns to ignore.
+  // Ten glyphs, three times each: what varies between two drawings of one class is what the network learns to ignore.
   std::vector<std::int64_t> strokes, digit_positions;
   const data::Dataset drawings = held_out_strokes(o.seed, 3 * kSourceClasses);
   for (std::int64_t i = 0; i < 3; ++i)
-    for (std::int64_t c = 0; c < 20; ++c) strokes.push_back(i * kSourceClasses + c * 37);
+    for (std::int64_t c = 0; c < 10; ++c) strokes.push_back(i * kSourceClasses + c * 73);
   const data::Dataset few = data::stratified_subset(digits.test, 3, o.seed);
   for (std::int64_t i = 0; i < 30; ++i) digit_positions.push_back(i % 10 * 3 + i / 10);
-  r.source_samples = sheet(drawings, strokes, 20);
+  r.source_samples = sheet(drawings, strokes, 10);
   r.target_samples = sheet(few, digit_positions, 10);
   const Focus& focus = r.comparison.focus;
   if (!focus.method) return;

@@ -108,7 +108,7 @@ void check_writable(const std::string& folder) {
   std::error_code code;
   std::filesystem::create_directories(folder, code);
   check(std::filesystem::is_directory(folder), "cannot make the folder ", folder, ": ",
-        code ? code.message() : "there is a file of that name", "; name another one");
+        code ? code.message() : "something else has that name", "; name another one");
   const std::string probe = folder + "/.graft-write-test";
   const bool written = std::ofstream(probe).put('x').good();
   std::filesystem::remove(probe, code);

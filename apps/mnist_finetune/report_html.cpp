@@ -17,6 +17,9 @@ std::string percent(double fraction, int digits = 1) {
   return text;
 }
 
+/// Cut, not rounded: a network is never 100% sure.
+std::string confidence(double value) { return percent(std::floor(1000 * std::min(value, 0.9999)) / 1000); }
+
 std::string image(const Picture& picture, const char* css_class, const std::string& about) {
   return cat("<img class=\"", css_class, "\" alt=\"", html_escape(about), "\" src=\"", png_data_uri(picture), "\">");
 }
@@ -88,7 +91,7 @@ std::string accuracy_section(const Report& r) {
       runs > 1 ? cat("Means of ", runs, " labelled subsets, with the deviation between them.") : "One labelled subset.";
   return section("Accuracy against labels",
                  cat("On ", with_thousands(r.test_images), " test images. ", spread,
-                     " All four see the same images; scratch and option 2 take the same steps."),
+                     " All see the same images; scratch and option 2 take the same steps."),
                  cat("<div class=\"panel\">", accuracy_chart(cells), "</div>\n")) +
          section("The table", "Accuracy in %, and the seconds that training took. The best of a row is bold.",
                  cat("<div class=\"panel\">", results_table(cells), "</div>\n"));
@@ -163,9 +166,9 @@ std::string confusion_table(const std::vector<std::int64_t>& counts) {
 std::string mistake_grid(const std::vector<Mistake>& mistakes) {
   std::string grid = "<div class=\"mistakes\">\n";
   for (const Mistake& m : mistakes)
-    grid += cat("<figure>", image(m.picture, "digit", cat("a ", m.truth, " read as ", m.predicted)),
-                "<figcaption>a <b>", m.truth, "</b> read as <b>", m.predicted, "</b><br>",
-                percent(m.confidence, m.confidence > 0.9995 ? 2 : 1), "</figcaption></figure>\n");
+    grid +=
+        cat("<figure>", image(m.picture, "digit", cat("a ", m.truth, " read as ", m.predicted)), "<figcaption><b>",
+            m.truth, "</b> read as <b>", m.predicted, "</b><br>", confidence(m.confidence), "</figcaption></figure>\n");
   return grid + "</div>\n";
 }
 
@@ -270,7 +273,11 @@ std::string details_section(const Report& r) {
   item("device", cat(html_escape(r.device), ", ", r.threads, r.threads == 1 ? " thread, " : " threads, ",
                      html_escape(r.processor)));
   for (const auto& [name, version] : r.versions) item(name, html_escape(version));
-  for (const auto& [name, value] : r.settings) item(name, html_escape(value));
+  for (const auto& [name, value] : r.settings) {
+    std::string words = name;
+    std::replace(words.begin(), words.end(), '_', ' ');
+    item(words, html_escape(value));
+  }
   item("started", cat(html_escape(r.started), ", took ", format_duration(r.seconds)));
   return section("Details", "", cat("<div class=\"panel\">", list, "</dl></div>\n"));
 }

@@ -20,7 +20,7 @@ std::string at(double value) {
 
 std::string number(double value) {
   char text[32];
-  std::snprintf(text, sizeof text, "%g", value);
+  std::snprintf(text, sizeof text, "%g", value + 0.0);  // no "-0"
   return text;
 }
 
@@ -72,7 +72,10 @@ class Plot {
       text(kLeft - 8, y_of(y) + 4, "tick end", number(y) + c_.y_unit);
     }
     std::vector<double> ticks = c_.x_ticks;
-    if (ticks.empty()) ticks = nice_ticks(low_, high_, 5);
+    if (ticks.empty() && c_.log_x)
+      for (double power = std::ceil(low_); power <= high_; ++power) ticks.push_back(std::pow(10, power));
+    else if (ticks.empty())
+      ticks = nice_ticks(low_, high_, 5);
     for (const double x : ticks) text(x_of(x), bottom() + 19, "tick middle", number(x));
     text((kLeft + right()) / 2, c_.height - 6, "label middle", c_.x_label);
   }
