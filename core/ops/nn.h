@@ -31,7 +31,7 @@ struct CrossEntropyOptions {
   Reduction reduction = Reduction::mean;
   double label_smoothing = 0;
   std::int64_t ignore_index = -100;
-  Tensor class_weights{};  // (C) or undefined
+  Tensor class_weights{};  // (C) or undefined; gets no gradient, and is refused if it requires one
 };
 /// logits (N, C), targets (N) i64 -> scalar, or (N) without reduction. f32 for the storage types.
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEntropyOptions& options = {});
@@ -56,7 +56,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, doub
 /// In training x / (1 - p) with probability 1 - p, else 0; outside training x itself.
 Tensor dropout(const Tensor& x, double p, bool training, Generator& generator = default_generator());
 
-/// x (N, C, H, W) warped by theta (N, 2, 3) f32 (kernels/api/affine.h); no gradient.
+/// x (N, C, H, W) warped by theta (N, 2, 3) f32 (kernels/api/affine.h); refuses arguments that require grad.
 Tensor affine_warp(const Tensor& x, const Tensor& theta, double fill = 0);
 
 }  // namespace graft

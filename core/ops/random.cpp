@@ -67,6 +67,8 @@ Tensor affine_warp(const Tensor& x, const Tensor& theta, double fill) {
   check(theta.defined() && theta.dtype() == DType::f32 && theta.shape() == Shape{x.size(0), 2, 3},
         "affine_warp: expected theta f32 (", x.size(0), ", 2, 3), got ", theta);
   raw::check_same_device("affine_warp", x, theta);
+  check(!any_requires_grad({&x, &theta}),
+        "affine_warp: an argument requires grad, and none would reach it; detach() it");
   const Tensor image = raw::with_format(x, MemoryFormat::channels_last);
   const Tensor maps = raw::with_format(theta, MemoryFormat::contiguous);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device(), MemoryFormat::channels_last);

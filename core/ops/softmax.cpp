@@ -89,6 +89,9 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEnt
     check(options.class_weights.shape() == Shape{logits.size(1)} && options.class_weights.dtype() == logits.dtype(), op,
           ": expected class_weights ", name(logits.dtype()), " (", logits.size(1), ",), got ", options.class_weights);
 
+  check(!any_requires_grad({&options.class_weights}), op,
+        ": class_weights require grad, and none would reach them; detach() them");
+
   const Tensor x = raw::with_format(logits, MemoryFormat::contiguous);
   const Tensor t = raw::with_format(targets, MemoryFormat::contiguous);
   const Tensor w = options.class_weights.defined()
