@@ -29,9 +29,11 @@ class Comparison {
   Comparison(const Sequential& source, const data::Dataset& train, const data::Dataset& test,
              const ComparisonOptions& options, Console& console)
       : source_(source), train_(train), test_(test), o_(options), console_(console) {
-    std::vector<std::int64_t> first(static_cast<std::size_t>(std::min(kCurveImages, test.size())));
-    for (std::size_t i = 0; i < first.size(); ++i) first[i] = static_cast<std::int64_t>(i);
-    curve_test_ = data::subset(test, first);
+    // Spread over the whole set, whose first half is known to be the harder one.
+    std::vector<std::int64_t> spread(static_cast<std::size_t>(std::min(kCurveImages, test.size())));
+    const auto count = static_cast<std::int64_t>(spread.size());
+    for (std::int64_t i = 0; i < count; ++i) spread[static_cast<std::size_t>(i)] = i * test.size() / count;
+    curve_test_ = data::subset(test, spread);
     result_.focus.labels = nearest_labels(o_.labels, 10);
   }
 
@@ -84,8 +86,8 @@ class Comparison {
     const bool frozen = method == Method::head_only || method == Method::random_frozen;
     const bool inspected = focused_ && method == o_.strategies.back();
     double accuracy = trained.accuracy;
-    // A frozen trunk was scored on cached features of the whole test set; the others were followed on a part of it.
-    if (!frozen || inspected) {
+    // A frozen trunk was scored on cached features of the whole test set, unless its curve was drawn from a part of it.
+    if (!frozen || focused_) {
       transfer::Evaluation evaluation = transfer::evaluate(*net, test_, kNormalization);
       accuracy = evaluation.accuracy;
       if (inspected) {
@@ -182,7 +184,7 @@ class Comparison {
     t.strategy = transfer::Strategy::head_only;
     t.cache = &trunk.cache;
     t.evaluate_every = focused_ ? 5 : 0;
-    return transfer::fine_tune(*trunk.net, images, test_, t);
+    return transfer::fine_tune(*trunk.net, images, focused_ ? curve_test_ : test_, t);
   }
 
   transfer::TrainResult all_layers(Sequential& net, Method method) {

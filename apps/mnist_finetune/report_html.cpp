@@ -127,10 +127,10 @@ std::string training_section(const Report& r) {
 
   std::string figures;
   if (!accuracy.series.empty())
-    figures += figure(line_chart(accuracy),
-                      cat("Fine-tuning at ", r.comparison.focus.labels,
-                          " labels a class: accuracy on test images as training goes on (frozen trunks: all of them; "
-                          "the others: the first 1,000). Used for this picture only."));
+    figures += figure(
+        line_chart(accuracy),
+        cat("Fine-tuning at ", r.comparison.focus.labels,
+            " labels a class: accuracy on 1,000 of the test images as training goes on. Used for this picture only."));
   figures += figure(line_chart(loss), cat("Pretraining on ", with_thousands(r.source.images), " drawings of ",
                                           with_thousands(kSourceClasses), " made-up glyphs."));
   return section("How training went", "", cat("<div class=\"pair\">", figures, "</div>\n"));
@@ -166,9 +166,8 @@ std::string confusion_table(const std::vector<std::int64_t>& counts) {
 std::string mistake_grid(const std::vector<Mistake>& mistakes) {
   std::string grid = "<div class=\"mistakes\">\n";
   for (const Mistake& m : mistakes)
-    grid +=
-        cat("<figure>", image(m.picture, "digit", cat("a ", m.truth, " read as ", m.predicted)), "<figcaption><b>",
-            m.truth, "</b> read as <b>", m.predicted, "</b><br>", confidence(m.confidence), "</figcaption></figure>\n");
+    grid += cat("<figure>", image(m.picture, "digit", cat("a ", m.truth, " read as ", m.predicted)), "<figcaption><b>",
+                m.truth, "</b> → <b>", m.predicted, "</b><br>", confidence(m.confidence), "</figcaption></figure>\n");
   return grid + "</div>\n";
 }
 
@@ -179,7 +178,8 @@ std::string mistakes_section(const Report& r) {
   for (std::size_t i = 0; i < r.confusion.size(); ++i) wrong += i / kDigits == i % kDigits ? 0 : r.confusion[i];
   const std::string matrix =
       figure(confusion_table(r.confusion), "Rows: what it is. Columns: what it was read as. Orange: mistakes.");
-  const std::string pictures = figure(mistake_grid(r.mistakes), "The mistakes it was surest of, with its confidence.");
+  const std::string pictures = figure(
+      mistake_grid(r.mistakes), "The mistakes it was surest of: what it is → what it was read as, and its confidence.");
   return section("What it still gets wrong",
                  cat(html_escape(title(*focus.method)), " at ", focus.labels, " labels a class: ",
                      with_thousands(wrong), " of ", with_thousands(focus.evaluation.images), " test images."),
