@@ -234,12 +234,13 @@ std::string filters_section(const Report& r) {
 
 std::string samples_section(const Report& r) {
   if (r.source_samples.width == 0 || r.target_samples.width == 0) return "";
-  return section("What it learnt from, and for",
-                 "No digit is among the glyphs of the source task; they are drawn by a program, from a seed.",
-                 cat("<div class=\"pair samples\">",
-                     figure(image(r.source_samples, "sheet", "made-up glyphs"),
-                            "Source: strokes-1000. Each column is one glyph, drawn three times."),
-                     figure(image(r.target_samples, "sheet", "MNIST digits"), "Target: MNIST."), "</div>\n"));
+  return section(
+      "What it learnt from, and for",
+      "The glyphs are made up and drawn by a program, from a seed; no MNIST image or label had a part in them.",
+      cat("<div class=\"pair samples\">",
+          figure(image(r.source_samples, "sheet", "made-up glyphs"),
+                 "Source: strokes-1000. Each column is one glyph, drawn three times."),
+          figure(image(r.target_samples, "sheet", "MNIST digits"), "Target: MNIST."), "</div>\n"));
 }
 
 // --- details --------------------------------------------------------------------------------------------------------
