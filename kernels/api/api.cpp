@@ -1,6 +1,6 @@
-#include <cstdio>
-#include <cmath>
 #include <bit>
+#include <cmath>
+#include <cstdio>
 
 #include <graft/kernels/api/device.h>
 #include <graft/kernels/api/elementwise.h>
@@ -115,8 +115,8 @@ const char* name(BackendId id) {
 }
 
 const char* name(UnaryOp op) {
-  constexpr const char* names[] = {"neg",  "abs",   "exp",  "log",       "sqrt",    "square", "reciprocal", "relu",
-                                   "relu6", "gelu", "gelu_tanh", "sigmoid", "tanh", "hardswish",  "silu"};
+  constexpr const char* names[] = {"neg",   "abs",  "exp",       "log",     "sqrt", "square",    "reciprocal", "relu",
+                                   "relu6", "gelu", "gelu_tanh", "sigmoid", "tanh", "hardswish", "silu"};
   return names[static_cast<int>(op)];
 }
 

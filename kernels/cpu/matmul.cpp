@@ -8,6 +8,9 @@
 namespace graft::kernels::cpu {
 namespace {
 
+// Multiply-adds below which waking a second thread costs more than it gains (about 40 microseconds of one core's work).
+constexpr std::int64_t kSerialWork = std::int64_t{1} << 21;
+
 struct Matrix {
   std::int64_t batch_stride, row, col;
 };
@@ -78,7 +81,7 @@ bool spec_of(const MatmulArgs& args, MatmulSpec& spec) {
   }
   spec.bias = args.bias.defined();
   spec.dtype = static_cast<std::int64_t>(args.y.dtype);
-  spec.threads = planned_threads();
+  spec.threads = spec.batch * spec.m * spec.n * spec.k < kSerialWork ? 1 : planned_threads();
   return true;
 }
 

@@ -10,8 +10,8 @@
 
 namespace graft::kernels {
 
-/// The backends of a device in the order they are asked. CPU: cpu (oneDNN and vector loops: f32 and the storage types), then
-/// reference (every dtype, f64 among them).
+/// The backends of a device in the order they are asked. CPU: cpu (oneDNN and vector loops: f32, and bf16 products),
+/// then reference (every dtype, slowly: f64 and the arithmetic of bf16 and f16 land there).
 std::span<const BackendTable* const> backends(DeviceType device);
 
 /// The table of one backend, or nullptr when it is not built in.

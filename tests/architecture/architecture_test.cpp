@@ -1,4 +1,5 @@
-// The house rules that a machine can check: who may include whom, what public headers may include, how long a file may be.
+// The house rules that a machine can check: who may include whom, what public headers may include, how long a file may
+// be.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -55,8 +56,7 @@ std::vector<std::string> sources(const std::vector<std::string>& folders) {
   for (const std::string& folder : folders) {
     if (!fs::exists(kRoot / folder)) continue;
     for (const auto& entry : fs::recursive_directory_iterator(kRoot / folder))
-      if (entry.is_regular_file() && is_source(entry.path()))
-        all.push_back(fs::relative(entry.path(), kRoot).string());
+      if (entry.is_regular_file() && is_source(entry.path())) all.push_back(fs::relative(entry.path(), kRoot).string());
   }
   std::sort(all.begin(), all.end());
   return all;

@@ -100,7 +100,9 @@ TEST(OpErrors, LossesAndDropout) {
   expect_contains(error_of([&] { dropout(x, std::nan(""), true); }), {"dropout", "nan"});
   expect_contains(error_of([&] { cross_entropy(x, t, {.class_weights = Tensor::ones({3}).requires_grad_()}); }),
                   {"class_weights", "detach()"});
-  expect_contains(error_of([&] { affine_warp(Tensor::ones({1, 1, 4, 4}).requires_grad_(), Tensor::ones({1, 2, 3})); }),
+  expect_contains(error_of([&] {
+                    affine_warp(Tensor::ones({1, 1, 4, 4}).requires_grad_(), Tensor::ones({1, 2, 3}));
+                  }),
                   {"affine_warp", "detach()"});
   expect_contains(error_of([&] { affine_warp(f32({1, 1, 4, 4}), f32({2, 3})); }), {"theta", "(1, 2, 3)"});
 }
