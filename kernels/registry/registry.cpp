@@ -7,6 +7,9 @@
 #ifdef GRAFT_WITH_ONEDNN
 #include <graft/kernels/cpu/table.h>
 #endif
+#ifdef GRAFT_WITH_CUDA
+#include <graft/kernels/cuda/table.h>
+#endif
 
 namespace graft::kernels {
 namespace {
@@ -61,8 +64,12 @@ std::span<const BackendTable* const> backends(DeviceType device) {
       &cpu::table(),
 #endif
       &reference::table()};
-  static const std::vector<const BackendTable*> none;
-  return device == DeviceType::cpu ? cpu : none;
+  static const std::vector<const BackendTable*> cuda = {
+#ifdef GRAFT_WITH_CUDA
+      &cuda::table()
+#endif
+  };
+  return device == DeviceType::cpu ? cpu : cuda;
 }
 
 const BackendTable* find_backend(BackendId id) {

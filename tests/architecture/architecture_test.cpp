@@ -25,6 +25,7 @@ const std::map<std::string, std::set<std::string>>& allowed() {
     t["kernels/runtime"] = {"kernels/api"};
     for (const char* backend : {"kernels/cpu", "kernels/reference", "kernels/cuda", "kernels/vendor", "kernels/simt"})
       t[backend] = {"kernels/api", "kernels/runtime"};
+    t["kernels/cuda"].insert("kernels/simt");  // launch.cuh and arch/ only: see TwoWorldsMeetInOnePlace
     t["kernels/registry"] = {"kernels/api",       "kernels/runtime", "kernels/cpu",
                              "kernels/reference", "kernels/cuda",    "kernels/vendor"};
     t["core"] = {"kernels/api", "kernels/runtime", "kernels/registry"};
@@ -94,6 +95,15 @@ TEST(Architecture, IncludesFollowTheArrows) {
           << path << ":" << include.line << ": " << from << " may not include " << to;
       EXPECT_TRUE(fs::exists(kRoot / target)) << path << ":" << include.line << " includes a file that is not there";
     }
+  }
+}
+
+TEST(Architecture, TwoWorldsMeetInOnePlace) {
+  for (const std::string& path : sources({"kernels/cuda"})) {
+    if (path == "kernels/cuda/launch.cuh" || path.rfind("kernels/cuda/arch/", 0) == 0) continue;
+    for (const Include& include : includes_of(path))
+      EXPECT_NE(include.target.rfind("graft/kernels/simt/", 0), 0u)
+          << path << ":" << include.line << ": only launch.cuh and arch/ may know the emulator";
   }
 }
 

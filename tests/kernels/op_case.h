@@ -68,10 +68,10 @@ inline constexpr Tolerance kRounded{.relative = 0.5};
 /// of outputs is five standard deviations out.
 inline Tolerance sum_of(std::int64_t count) { return {.relative = 1, .absolute = 1 + static_cast<double>(count)}; }
 
-/// A tensor with its memory, guarded on both sides.
+/// A tensor with its memory, guarded on both sides. On a CUDA device the memory here is a mirror of the device's.
 class Buffer {
  public:
-  Buffer(std::string name, DType dtype, const Shape& shape, const Layout& layout, bool written);
+  Buffer(std::string name, DType dtype, const Shape& shape, const Layout& layout, bool written, Device device);
 
   std::string name;
   TensorRef ref;
@@ -85,10 +85,17 @@ class Buffer {
   /// Empty, or what was overwritten that must not be: guards, gaps between elements, inputs.
   std::string damage() const;
   bool same_bytes(const Buffer& other) const;
+  /// Copy the mirror to the device, and back. Nothing to do on the CPU.
+  void upload();
+  void download();
+  /// ref in host memory.
+  const TensorRef& mirror() const { return mirror_; }
 
  private:
   std::unique_ptr<std::byte, void (*)(void*)> memory_;
+  std::unique_ptr<std::byte, void (*)(void*)> device_memory_;
   std::size_t size_ = 0, first_ = 0;  // bytes in all; before the first element
+  TensorRef mirror_;                  // ref, but in memory_
   std::vector<std::byte> sealed_;
 };
 
@@ -96,7 +103,7 @@ class Buffer {
 /// once in f64 but rounded to the dtype under test, for the reference.
 class Maker {
  public:
-  Maker(DType dtype, bool truth, Tolerance tolerance, std::uint64_t seed);
+  Maker(DType dtype, bool truth, Tolerance tolerance, std::uint64_t seed, Device device = Device::cpu());
 
   /// The dtype under test (f64 when this is the truth of a floating one).
   DType dtype() const { return dtype_; }
@@ -137,8 +144,16 @@ class Maker {
   }
 
   const std::vector<std::unique_ptr<Buffer>>& buffers() const { return buffers_; }
+  /// The inputs are complete: remembers their bytes and brings them to the device.
   void seal() {
-    for (auto& buffer : buffers_) buffer->seal();
+    for (auto& buffer : buffers_) {
+      buffer->seal();
+      buffer->upload();
+    }
+  }
+  /// Brings the results from the device.
+  void download() {
+    for (auto& buffer : buffers_) buffer->download();
   }
 
  private:
@@ -149,11 +164,15 @@ class Maker {
   Buffer& find(const TensorRef& t) const;
 
   DType dtype_, rounded_as_;
+  Device device_;
   Tolerance tolerance_;
   std::uint64_t state_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<std::shared_ptr<void>> kept_;
 };
+
+/// The stream that op cases run on: the CPU's, or the default stream of cuda:0.
+Stream stream_of(DeviceType device);
 
 /// Arguments of some op, with the type forgotten.
 struct Launch {
@@ -168,7 +187,7 @@ Launch launch(Args args) {
             return row.run ? row.supports(args) : kernels::Support::no("has no such op");
           },
           [args](const kernels::BackendTable& table) {
-            Stream stream;
+            Stream stream = stream_of(table.device);
             table.row<Args>().run(args, stream);
           }};
 }
@@ -196,9 +215,13 @@ inline const std::vector<DType> kInts = {DType::i64, DType::i32};
 
 /// Runs a case on every backend of the CPU, in every dtype.
 class OpCaseTest : public testing::TestWithParam<OpCase> {};
+/// Runs it on every backend of the CUDA device, the emulated one where there is no GPU.
+class DeviceOpCaseTest : public testing::TestWithParam<OpCase> {};
 
 inline std::string case_name(const testing::TestParamInfo<OpCase>& info) { return info.param.name; }
 
-#define GRAFT_OP_CASES(family, cases) INSTANTIATE_TEST_SUITE_P(family, OpCaseTest, testing::ValuesIn(cases), case_name)
+#define GRAFT_OP_CASES(family, cases)                                                             \
+  INSTANTIATE_TEST_SUITE_P(family, OpCaseTest, testing::ValuesIn(cases), case_name);              \
+  INSTANTIATE_TEST_SUITE_P(family, DeviceOpCaseTest, testing::ValuesIn(cases), case_name)
 
 }  // namespace graft::test

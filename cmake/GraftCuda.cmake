@@ -1,0 +1,36 @@
+# Building the kernels with nvcc, without CMake's CUDA language: the flags, the architectures and ptxas's report are ours.
+
+set(GRAFT_CUDA_ARCHITECTURES "80;90a" CACHE STRING "Architectures to build for: real code for each, and PTX of the first")
+
+# graft_nvcc_objects(<name> <source.cu>...): objects of the sources, linked into graft, with what ptxas said of each kernel
+# in <binary dir>/ptxas/<source>.log (the test of register spills reads it).
+function(graft_nvcc_objects name)
+  list(GET GRAFT_CUDA_ARCHITECTURES 0 oldest)
+  set(generate -gencode arch=compute_${oldest},code=compute_${oldest})
+  foreach(architecture ${GRAFT_CUDA_ARCHITECTURES})
+    list(APPEND generate -gencode arch=compute_${architecture},code=sm_${architecture})
+  endforeach()
+  file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/device ${CMAKE_CURRENT_BINARY_DIR}/ptxas)
+  foreach(source ${ARGN})
+    get_filename_component(stem ${source} NAME_WE)
+    set(object ${CMAKE_CURRENT_BINARY_DIR}/device/${stem}.o)
+    set(log ${CMAKE_CURRENT_BINARY_DIR}/ptxas/${stem}.log)
+    add_custom_command(
+      OUTPUT ${object}
+      BYPRODUCTS ${log}
+      COMMAND ${CMAKE_COMMAND} -E env bash ${PROJECT_SOURCE_DIR}/cmake/nvcc_with_log.sh ${log} ${GRAFT_CCACHE} ${GRAFT_NVCC}
+              -std=c++20 -O3 -lineinfo --expt-relaxed-constexpr -Xcompiler=-fPIC -Xptxas=-v
+              $<$<BOOL:${GRAFT_WERROR}>:-Werror=all-warnings> ${generate} -I${PROJECT_BINARY_DIR}/include
+              -MD -MF ${object}.d -c ${source} -o ${object}
+      DEPENDS ${source}
+      DEPFILE ${object}.d
+      COMMENT "Building CUDA object ${stem}.o (${GRAFT_CUDA_ARCHITECTURES})"
+      VERBATIM)
+    list(APPEND objects ${object})
+  endforeach()
+  add_custom_target(${name} DEPENDS ${objects})
+  add_dependencies(graft ${name})
+  set_source_files_properties(${objects} TARGET_DIRECTORY graft PROPERTIES GENERATED TRUE EXTERNAL_OBJECT TRUE)
+  target_sources(graft PRIVATE ${objects})
+  target_link_libraries(graft PRIVATE $<BUILD_INTERFACE:${GRAFT_CUDA_ROOT}/lib64/libcudart_static.a> Threads::Threads dl rt)
+endfunction()

@@ -1,0 +1,8 @@
+#include <graft/kernels/cuda/common.cuh>
+#include <graft/kernels/cuda/rows.h>
+
+namespace graft::kernels::cuda {
+
+void add_affine(BackendTable&) {}
+
+}  // namespace graft::kernels::cuda

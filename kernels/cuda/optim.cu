@@ -1,0 +1,8 @@
+#include <graft/kernels/cuda/common.cuh>
+#include <graft/kernels/cuda/rows.h>
+
+namespace graft::kernels::cuda {
+
+void add_optim(BackendTable&) {}
+
+}  // namespace graft::kernels::cuda

@@ -1,0 +1,24 @@
+// What each file of this folder adds to the backend's table.
+#pragma once
+
+#include <graft/kernels/api/table.h>
+
+namespace graft::kernels::cuda {
+
+void add_unary(BackendTable& table);
+void add_binary(BackendTable& table);
+void add_copy(BackendTable& table);
+void add_matmul(BackendTable& table);
+void add_conv2d(BackendTable& table);
+void add_softmax(BackendTable& table);
+void add_cross_entropy(BackendTable& table);
+void add_pool(BackendTable& table);
+void add_batch_norm(BackendTable& table);
+void add_layer_norm(BackendTable& table);
+void add_reduce(BackendTable& table);
+void add_gather(BackendTable& table);
+void add_random(BackendTable& table);
+void add_optim(BackendTable& table);
+void add_affine(BackendTable& table);
+
+}  // namespace graft::kernels::cuda

@@ -1,0 +1,29 @@
+// What stands around every kernel launch: the NVTX range, the check of its status, GRAFT_SYNC=1. No CUDA header.
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+#include <graft/kernels/api/device.h>
+
+namespace graft::runtime {
+
+/// Lives while one kernel is launched. Makes the stream's device current and opens an NVTX range named after the kernel.
+class LaunchScope {
+ public:
+  LaunchScope(const char* kernel, const Stream& stream);
+  ~LaunchScope();
+  LaunchScope(const LaunchScope&) = delete;
+  LaunchScope& operator=(const LaunchScope&) = delete;
+
+  /// Takes the launch's status (a cudaError_t). Throws Error naming the kernel when it failed; with GRAFT_SYNC=1 in the
+  /// environment waits for the kernel first. Otherwise remembers the name, so that a failure seen later can say what
+  /// had been launched.
+  void finish(int status, std::array<unsigned, 3> grid, std::array<unsigned, 3> block, std::size_t shared_bytes) const;
+
+ private:
+  const char* kernel_;
+  const Stream& stream_;
+};
+
+}  // namespace graft::runtime

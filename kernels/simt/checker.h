@@ -1,0 +1,46 @@
+// Watches what the threads of a kernel do to memory. The kernels are compiled with -fsanitize=thread, which puts a call
+// before every load and store; those calls come here, not to TSan. Found: accesses outside any allocation or shared
+// variable, after a free, misaligned, reads of bytes that nothing wrote, and races: two accesses, one of them a write, that
+// no synchronisation orders, by threads of one block (vector clocks) or of different blocks of a launch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <graft/kernels/simt/core.h>
+
+namespace graft::simt::checker {
+
+// --- told by the scheduler ------------------------------------------------------------------------------------------
+
+void grid_begin(const LaunchDims& dims);
+void grid_end();
+
+/// A block (or a cluster of `blocks` blocks that run together) begins with `threads` threads in all; thread t belongs to
+/// block first_block + t / (threads / blocks). Its shared memory, `arena_bytes` at each arena, is outside any variable
+/// until declared, and nothing has been written to it.
+void block_begin(std::uint64_t first_block, unsigned blocks, unsigned threads);
+void declare_shared(const void* begin, std::size_t bytes);
+void block_end();
+
+/// The thread (its number within the group of block_begin) whose accesses come next.
+void running(unsigned thread);
+
+/// A barrier of these threads: what each did before it happens before what any does after it.
+void join(std::span<const unsigned> threads);
+void join_all();
+
+/// One-sided order through an object (an mbarrier): what a thread did before release happens before what another does
+/// after acquire.
+void release(const void* object, unsigned thread);
+void acquire(const void* object, unsigned thread);
+
+// --- accesses that the emulator performs for the running thread (asynchronous copies, ldmatrix, atomics) ---------------
+
+void read(const void* p, std::size_t bytes, Loc where);
+void write(const void* p, std::size_t bytes, Loc where);
+/// Atomic accesses do not race with one another.
+void atomic(const void* p, std::size_t bytes, Loc where);
+
+}  // namespace graft::simt::checker
