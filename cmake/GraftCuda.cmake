@@ -32,5 +32,5 @@ function(graft_nvcc_objects name)
   add_dependencies(graft ${name})
   set_source_files_properties(${objects} TARGET_DIRECTORY graft PROPERTIES GENERATED TRUE EXTERNAL_OBJECT TRUE)
   target_sources(graft PRIVATE ${objects})
-  target_link_libraries(graft PRIVATE $<BUILD_INTERFACE:${GRAFT_CUDA_ROOT}/lib64/libcudart_static.a> Threads::Threads dl rt)
+  target_link_libraries(graft PRIVATE CUDA::cudart_static)  # static: the only thing needed at run time is the driver
 endfunction()

@@ -12,6 +12,10 @@ foreach(folder kernels/api kernels/runtime kernels/registry core layers models t
           FILES_MATCHING PATTERN "*.h")
 endforeach()
 
+set(GRAFT_LINKS_CUDART OFF)
+if(GRAFT_WITH_CUDA AND GRAFT_DEVICE STREQUAL "real")
+  set(GRAFT_LINKS_CUDART ON)
+endif()
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/graft-config.cmake.in ${PROJECT_BINARY_DIR}/graft-config.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/graft)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/graft-config-version.cmake COMPATIBILITY SameMinorVersion)
