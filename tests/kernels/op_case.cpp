@@ -156,9 +156,26 @@ void match_reference(const OpCase& op, DeviceType device) {
 
 }  // namespace
 
-Stream stream_of(DeviceType device) {
-  return device == DeviceType::cuda ? runtime::default_stream(0) : Stream{};
+namespace {
+std::vector<std::vector<OpCase> (*)()>& families() {
+  static std::vector<std::vector<OpCase> (*)()> all;
+  return all;
 }
+}  // namespace
+
+bool register_op_cases(std::vector<OpCase> (*cases)()) {
+  families().push_back(cases);
+  return true;
+}
+
+std::vector<OpCase> all_op_cases() {
+  std::vector<OpCase> all;
+  for (const auto& family : families())
+    for (OpCase& op : family()) all.push_back(std::move(op));
+  return all;
+}
+
+Stream stream_of(DeviceType device) { return device == DeviceType::cuda ? runtime::default_stream(0) : Stream{}; }
 
 Buffer::Buffer(std::string name_, DType dtype, const Shape& shape, const Layout& layout, bool written_, Device device)
     : name(std::move(name_)), written(written_), memory_(nullptr, std::free), device_memory_(nullptr, std::free) {

@@ -220,8 +220,13 @@ class DeviceOpCaseTest : public testing::TestWithParam<OpCase> {};
 
 inline std::string case_name(const testing::TestParamInfo<OpCase>& info) { return info.param.name; }
 
-#define GRAFT_OP_CASES(family, cases)                                                             \
-  INSTANTIATE_TEST_SUITE_P(family, OpCaseTest, testing::ValuesIn(cases), case_name);              \
-  INSTANTIATE_TEST_SUITE_P(family, DeviceOpCaseTest, testing::ValuesIn(cases), case_name)
+/// Every case of every family, for tests that go over all of them.
+std::vector<OpCase> all_op_cases();
+bool register_op_cases(std::vector<OpCase> (*cases)());
+
+#define GRAFT_OP_CASES(family, cases)                                                      \
+  INSTANTIATE_TEST_SUITE_P(family, OpCaseTest, testing::ValuesIn(cases), case_name);       \
+  INSTANTIATE_TEST_SUITE_P(family, DeviceOpCaseTest, testing::ValuesIn(cases), case_name); \
+  [[maybe_unused]] const bool family##_registered = register_op_cases([] { return cases; })
 
 }  // namespace graft::test
