@@ -19,6 +19,8 @@ add_library(graft_options INTERFACE)
 target_compile_options(graft_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wunused
                                                $<$<BOOL:${GRAFT_WERROR}>:-Werror>)
 if(GRAFT_SANITIZE)
+  # Instrumented code at -O2 takes g++ two to five times as long to compile, and runs little faster.
+  set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -g1 -DNDEBUG")
   target_compile_options(graft_options INTERFACE -fsanitize=${GRAFT_SANITIZE} -fno-sanitize-recover=undefined
                                                  -fno-omit-frame-pointer)
   target_link_options(graft_options INTERFACE -fsanitize=${GRAFT_SANITIZE})
