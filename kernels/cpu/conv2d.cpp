@@ -1,6 +1,7 @@
 // Convolutions by oneDNN, NHWC activations.
 
 #include <algorithm>
+#include <string_view>
 
 #include <graft/kernels/cpu/column_reduce.h>
 #include <graft/kernels/cpu/common.h>
@@ -60,6 +61,43 @@ Support supported_if(const Primitive* primitive, const TensorRef& x, const Tenso
   return Support::no(cat("oneDNN has no fast convolution for x ", to_string(x), " and w ", to_string(w)));
 }
 
+// Where no direct kernel fits, oneDNN convolves by matrix products, and cuts a product by the number of threads: the
+// last bits would change with it. Such an implementation gets one image and one thread at a time; the images are shared
+// out here.
+bool bits_depend_on_threads(const Primitive& primitive) {
+  const std::string_view name = primitive.implementation();
+  return name.starts_with("gemm:") || name.starts_with("x64:gemm:");
+}
+
+ConvSpec chunk_spec(ConvSpec spec, std::int64_t images) {
+  spec.n = images;
+  spec.threads = 1;
+  return spec;
+}
+
+// An operand of which each image takes `image` elements.
+struct Images {
+  float* data;
+  std::int64_t image;
+};
+
+// Runs the primitive that `get` makes of a spec: over the whole batch, or image by image.
+template <class Get>
+void run_batch(const ConvSpec& spec, Get get, Images src, const void* w, const void* bias, Images dst,
+               std::uint64_t w_tag) {
+  Primitive* whole = get(spec);
+  if (!bits_depend_on_threads(*whole)) {
+    whole->run(src.data, w, bias, dst.data, w_tag);
+    return;
+  }
+  parallel_for(spec.n, 1, [&](std::int64_t begin, std::int64_t end) {
+    Primitive* single = get(chunk_spec(spec, 1));  // each thread's own
+    check(single != nullptr, "oneDNN has a convolution for ", spec.n, " images and none for one");
+    for (std::int64_t i = begin; i < end; ++i)
+      single->run(src.data + i * src.image, w, bias, dst.data + i * dst.image, w_tag);
+  });
+}
+
 ConvSpec forward_spec(const Conv2dForwardArgs& args) {
   ConvSpec spec = spec_of(args.x, args.w, args.y, args.geometry);
   spec.bias = args.bias.defined();
@@ -73,7 +111,9 @@ Support supports(const Conv2dForwardArgs& args) {
 }
 
 void run(const Conv2dForwardArgs& args, Stream&) {
-  forward_primitive(forward_spec(args))->run(args.x.data, args.w.data, args.bias.data, args.y.data, args.w_tag);
+  const ConvSpec spec = forward_spec(args);
+  run_batch(spec, forward_primitive, {args.x.as<float>(), spec.c * spec.h * spec.w}, args.w.data, args.bias.data,
+            {args.y.as<float>(), spec.k * spec.p * spec.q}, args.w_tag);
   if (args.activation == Activation::relu) relu_in_place(args.y);
 }
 
@@ -86,7 +126,8 @@ Support supports(const Conv2dBackwardDataArgs& args) {
 
 void run(const Conv2dBackwardDataArgs& args, Stream&) {
   const ConvSpec spec = spec_of(args.gx, args.w, args.gy, args.geometry);
-  backward_data_primitive(spec)->run(args.gy.data, args.w.data, nullptr, args.gx.data, args.w_tag);
+  run_batch(spec, backward_data_primitive, {args.gy.as<float>(), spec.k * spec.p * spec.q}, args.w.data, nullptr,
+            {args.gx.as<float>(), spec.c * spec.h * spec.w}, args.w_tag);
 }
 
 // oneDNN would cut the sum over the images by the number of threads, and the gradient's last bits with it. So the batch
@@ -95,12 +136,6 @@ std::int64_t image_chunks(const ConvSpec& spec, std::int64_t weights) {
   const std::int64_t wanted = weights <= 16384 ? 16 : 8;
   constexpr std::int64_t kMaxFloats = 1 << 24;
   return std::clamp<std::int64_t>(std::min(wanted, kMaxFloats / weights), 1, spec.n);
-}
-
-ConvSpec chunk_spec(ConvSpec spec, std::int64_t images) {
-  spec.n = images;
-  spec.threads = 1;
-  return spec;
 }
 
 Support supports(const Conv2dBackwardWeightArgs& args) {
