@@ -25,7 +25,7 @@ template <bool TRANS> inline void ldm4(uint32_t (&r)[4], const void* row, graft:
 inline void ldmatrix_x4(uint32_t (&r)[4], const void* row, SIMT_SITE) { ldm4<false>(r, row, SIMT_LOC); }
 inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row, SIMT_SITE) { ldm4<true>(r, row, SIMT_LOC); }
 struct MmaArg { float d[4]; uint32_t a[4], b[2]; };
-template <class T> inline float half_bits(uint32_t u) { uint16_t h = (uint16_t)u; T t; std::memcpy(&t, &h, 2); return (float)t; }
+template <class T> inline float half_bits(uint32_t u) { uint16_t h = (uint16_t)u; T t; std::memcpy(static_cast<void*>(&t), &h, 2); return (float)t; }
 template <class T> SIMT_NOTSAN inline void mma_combine(void** p, unsigned) {
   float A[16][16], B[16][8];
   for (int l = 0; l < 32; ++l) {

@@ -1,0 +1,184 @@
+// Convolution, gradients of the weights and the bias. gw (K, R S C) = gy^T (K, M) times the pictures' windows (M, R S
+// C), for each group, with the reduction over all M = N P Q output positions; a block's rows are elements (r, s, c),
+// its columns filters. Few results and a long sum: the sum is cut into parts, as many as the shape asks for, that a
+// second launch adds in order. The bias gradient is summed the same way.
+#include <graft/kernels/cuda/conv2d_tile.cuh>
+
+namespace graft::kernels::cuda {
+namespace {
+
+// --- the weights ----------------------------------------------------------------------------------------------------
+
+// `parts` (splits, K, R S cg), or nullptr: the sum is whole and goes to gw. A part covers `part` positions.
+template <class Tile, class T = typename Tile::T>
+GRAFT_KERNEL(kConvThreads)
+conv2d_backward_weight_kernel(const ConvShape g, const TileGrid grid, const T* __restrict__ x, const T* __restrict__ gy,
+                              int part, Compute<T>* __restrict__ parts, T* __restrict__ gw) {
+  constexpr int depth = Tile::kDepth, v = Tile::kV;
+  constexpr int line_a = Tile::template A<Inner::row>::kLine, line_b = Tile::template B<Inner::row>::kLine;
+  using Operands = StagedOperands<Tile, Inner::row, Inner::row>;
+  GRAFT_SHARED(shared, Operands);
+  const TileGrid::Block block = grid.block();
+  const int first_row = static_cast<int>(block.row_tile) * Tile::kRows, first_col = block.col_tile * Tile::kCols;
+  const int elements = g.taps() * g.cg;
+  const std::int64_t all = g.n * g.p * g.q, first = std::int64_t{block.split} * part;
+  const int positions = static_cast<int>(all - first < part ? all - first : part);
+
+  // Positions are counted from the beginning of the picture in which the part begins: that fits 32 bits.
+  const std::int64_t first_picture = g.by_pq.divide(first);
+  const int skipped = static_cast<int>(first - first_picture * g.by_pq.divisor);
+  const T* pictures = x + first_picture * g.h * g.w * g.c + block.group * g.cg;
+  const T* gradients = gy + first * g.k + block.group * g.kg + first_col;
+
+  // This thread copies the same element of the filter at each position.
+  const int element = first_row + static_cast<int>(threadIdx.x) % (Tile::kRows / v) * v;
+  const Tap t = tap(g, element, g.by_cg);
+  const int dh = t.r * g.dilation_h - g.padding_h, dw = t.s * g.dilation_w - g.padding_w;
+
+  typename Tile::template Product<Inner::row, Inner::row> product;
+  const auto load = [&](int step, int stage) {
+    T* a = shared.a_tiles[stage];
+    T* b = shared.b_tiles[stage];
+    for_each_vector<depth, Tile::kRows, v>([&](int k, int row) {
+      const int i = step * depth + k;
+      const Split picture = split(skipped + i, g.by_pq), at = split(picture.rest, g.by_q);
+      const int h = at.quotient * g.stride_h + dh, w = at.rest * g.stride_w + dw;
+      const bool valid = i < positions && element < elements && within(h, g.h) && within(w, g.w);
+      const std::int64_t offset = ((std::int64_t{picture.quotient} * g.h + h) * g.w + w) * g.c + t.channel;
+      copy_or_zero<v>(a + k * line_a + row, valid ? pictures + offset : x, valid);
+    });
+    for_each_vector<depth, Tile::kCols, v>([&](int k, int col) {
+      const int i = step * depth + k;
+      const bool valid = i < positions && first_col + col < g.kg;
+      copy_or_zero<v>(b + k * line_b + col, valid ? gradients + std::int64_t{i} * g.k + col : gy, valid);
+    });
+  };
+  for_each_step(ceil_div(positions, depth), load,
+                [&](int stage) { product.multiply(shared.a_tiles[stage], shared.b_tiles[stage]); });
+
+  product.for_each([&](int row, int col, Compute<T> sum) {
+    if (first_row + row >= elements || first_col + col >= g.kg) return;
+    const std::int64_t filter = std::int64_t{block.group} * g.kg + first_col + col;
+    const std::int64_t at = filter * elements + first_row + row;
+    if (parts != nullptr)
+      parts[std::int64_t{block.split} * g.k * elements + at] = sum;
+    else
+      gw[at] = narrow<T>(sum);
+  });
+}
+
+constexpr int kShortestPart = 256;
+constexpr std::int64_t kEnoughBlocks = 256;
+constexpr std::int64_t kMaxPartElements = std::int64_t{1} << 26;
+constexpr std::int64_t kLongestPart = std::int64_t{1} << 29;
+
+// Positions a part, a multiple of 64: parts until there are blocks enough for a large device, unless they become short
+// or take much memory. By shape only.
+int positions_per_part(std::int64_t positions, std::int64_t tiles, std::int64_t weights) {
+  std::int64_t parts = ceil_div(kEnoughBlocks, tiles);
+  parts = std::min({parts, positions / kShortestPart, kMaxPartElements / weights});
+  parts = std::max({parts, std::int64_t{1}, ceil_div(positions, kLongestPart)});
+  return static_cast<int>(std::max<std::int64_t>(ceil_div(ceil_div(positions, parts), std::int64_t{64}), 1) * 64);
+}
+
+void weight_gradient(const Conv2dBackwardWeightArgs& args, const ConvShape& g, Stream& stream) {
+  visit_floating(args.x.dtype, [&]<class T>(T) {
+    const std::int64_t elements = std::int64_t{g.r} * g.s * g.cg, positions = g.n * g.p * g.q;
+    const bool vectors = vectors_fit<T>({g.cg, g.kg}, {args.x.data, args.gy.data});
+    // A tile's blocks are counted after the split, of which there are plenty.
+    with_tile<T>(elements, g.kg, g.groups * 16, vectors, [&]<class Tile>(Tile) {
+      const TileGrid grid = tile_grid<Tile>(elements, g.kg, g.groups);
+      const std::int64_t tiles = std::int64_t{grid.col_tiles} * grid.row_tiles * grid.groups;
+      const int part = positions_per_part(positions, tiles, args.gw.numel());
+      const int splits = static_cast<int>(std::max<std::int64_t>(ceil_div<std::int64_t>(positions, part), 1));
+      const auto run = [&](Compute<T>* parts) {
+        launch("conv2d_backward_weight", conv2d_backward_weight_kernel<Tile>,
+               {.grid = grid_blocks(grid, splits), .block = dim3(kConvThreads)}, stream, g, grid, args.x.as<T>(),
+               args.gy.as<T>(), part, parts, args.gw.as<T>());
+      };
+      if (splits == 1) return run(nullptr);
+      const Workspace parts(sizeof(Compute<T>) * static_cast<std::size_t>(splits * args.gw.numel()), stream);
+      run(parts.as<Compute<T>>());
+      add_parts(parts.as<void>(), splits, args.gw, stream);
+    });
+  });
+}
+
+// --- the bias -------------------------------------------------------------------------------------------------------
+
+constexpr int kSumThreads = 256;
+
+// parts (parts, K): sums of `part` rows of gy (M, K). A block has `cols` columns (a power of two, 8 to 32); its threads
+// take the rows in turns.
+template <class T>
+GRAFT_KERNEL(kSumThreads)
+conv2d_bias_kernel(const T* __restrict__ gy, std::int64_t rows, int k, int part, int cols,
+                   Compute<T>* __restrict__ parts) {
+  GRAFT_SHARED(sums, Compute<T>[kSumThreads]);
+  const unsigned col_tiles = static_cast<unsigned>(ceil_div(k, cols));
+  const int thread = static_cast<int>(threadIdx.x), lanes = kSumThreads / cols;
+  const int col = static_cast<int>(blockIdx.x % col_tiles) * cols + thread % cols;
+  const std::int64_t index = blockIdx.x / col_tiles, first = index * part;
+  const std::int64_t end = first + part < rows ? first + part : rows;
+  Compute<T> sum = 0;
+  if (col < k)
+    for (std::int64_t row = first + thread / cols; row < end; row += lanes) sum += widen(gy[row * k + col]);
+  sums[thread] = sum;
+  __syncthreads();  // the sums are there
+  if (thread >= cols || col >= k) return;
+  for (int lane = 1; lane < lanes; ++lane) sum += sums[lane * cols + thread];
+  parts[index * k + col] = sum;
+}
+
+template <class T>
+GRAFT_KERNEL(kSumThreads)
+conv2d_add_parts(const Compute<T>* __restrict__ parts, int splits, std::int64_t count, T* __restrict__ to) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kSumThreads + threadIdx.x;
+  if (i >= count) return;
+  Compute<T> sum = parts[i];
+  for (int part = 1; part < splits; ++part) sum += parts[part * count + i];
+  to[i] = narrow<T>(sum);
+}
+
+}  // namespace
+
+void add_parts(const void* parts, int splits, const TensorRef& to, Stream& stream) {
+  visit_floating(to.dtype, [&]<class T>(T) {
+    launch("conv2d_add_parts", conv2d_add_parts<T>,
+           {.grid = dim3(blocks_for(to.numel(), kSumThreads)), .block = dim3(kSumThreads)}, stream,
+           static_cast<const Compute<T>*>(parts), splits, to.numel(), to.as<T>());
+  });
+}
+
+void conv2d_bias_gradient(const TensorRef& gy, const TensorRef& gbias, Stream& stream) {
+  const std::int64_t k = gbias.numel();
+  if (k == 0) return;
+  const std::int64_t rows = gy.numel() / k;
+  int cols = 8;
+  while (cols < 32 && cols < k) cols *= 2;
+  // At least 8 rows a thread, at most 256 parts.
+  const std::int64_t part = std::max<std::int64_t>(kSumThreads / cols * 8, ceil_div<std::int64_t>(rows, 256));
+  check(part <= std::numeric_limits<std::int32_t>::max(), "conv2d_backward_weight: gy has ", rows,
+        " positions, expected below 2^39");
+  const auto parts = static_cast<int>(std::max<std::int64_t>(ceil_div(rows, part), 1));
+  visit_floating(gy.dtype, [&]<class T>(T) {
+    const Workspace sums(sizeof(Compute<T>) * static_cast<std::size_t>(parts * k), stream);
+    launch("conv2d_bias_gradient", conv2d_bias_kernel<T>,
+           {.grid = dim3(blocks_for(ceil_div<std::int64_t>(k, cols) * parts, 1)), .block = dim3(kSumThreads)}, stream,
+           gy.as<T>(), rows, k, part, cols, sums.as<Compute<T>>());
+    add_parts(sums.as<void>(), parts, gbias, stream);
+  });
+}
+
+void conv2d_backward_weight(const Conv2dBackwardWeightArgs& args, Stream& stream) {
+  if (args.gw.defined() && args.gw.numel() > 0) {
+    const ConvShape g = conv_shape(args.x, args.gw, args.gy, args.geometry);
+    if (is_depthwise(g))
+      depthwise_backward_weight(args, g, stream);
+    else
+      weight_gradient(args, g, stream);
+  }
+  if (args.gbias.defined()) conv2d_bias_gradient(args.gy, args.gbias, stream);
+}
+
+}  // namespace graft::kernels::cuda
