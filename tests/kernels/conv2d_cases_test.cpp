@@ -15,7 +15,14 @@ struct Conv {
   Conv2dGeometry geometry = {};
   bool bias = false;
   Activation activation = Activation::none;
+  bool aligned = true;  // else each tensor begins one element after an aligned address
+  std::vector<DType> dtypes = kFloats;
 
+  Layout layout() const {
+    Layout channels_last = Layout::channels_last();
+    channels_last.offset = aligned ? 0 : 1;
+    return channels_last;
+  }
   Shape x_shape() const { return {n, c, h, w}; }
   Shape w_shape() const { return {k, c / geometry.groups, r, s}; }
   Shape y_shape() const {
@@ -29,8 +36,10 @@ Conv2dGeometry geometry(std::int64_t stride, std::int64_t padding, std::int64_t 
   return {stride, stride, padding, padding, dilation, dilation, groups};
 }
 
+constexpr Activation none = Activation::none, relu = Activation::relu;
+
+// Those of "many_positions" and "many_weights" are large enough for the CUDA kernels' largest tiles.
 std::vector<Conv> convolutions() {
-  constexpr Activation relu = Activation::relu;
   return {
       {"1x1_pixel", 1, 1, 1, 1, 1, 1, 1},
       {"1x1", 2, 17, 5, 7, 9, 1, 1, geometry(1, 0), true},
@@ -57,34 +66,62 @@ std::vector<Conv> convolutions() {
       {"depthwise_multiplier", 1, 4, 5, 5, 8, 3, 3, geometry(1, 1, 1, 4), true},
       {"empty_batch", 0, 3, 5, 5, 4, 3, 3, geometry(1, 1), true},
       {"single_row", 2, 4, 1, 17, 3, 1, 3, {1, 1, 0, 1, 1, 1, 1}, true},
+      {"one_channel", 2, 1, 9, 8, 10, 5, 5, geometry(1, 2), true},
+      {"one_filter", 1, 33, 6, 5, 1, 3, 3, geometry(1, 1), true},
+      {"three_channels_33_filters", 1, 3, 8, 8, 33, 3, 3, geometry(1, 1), true, relu},
+      {"seven_channels_64_filters", 1, 7, 8, 8, 64, 3, 3, geometry(2, 1)},
+      {"vectors_of_channels", 2, 8, 8, 8, 64, 3, 3, geometry(1, 1), true, relu},
+      {"vectors_of_channels_stride2", 1, 64, 8, 8, 32, 3, 3, geometry(2, 1), true},
+      {"vectors_of_channels_uneven", 2, 8, 11, 14, 16, 3, 5, {2, 3, 1, 4, 2, 1, 1}, true},
+      {"vectors_of_channels_1x1", 1, 32, 7, 7, 40, 1, 1, geometry(1, 0), true},
+      {"channels_over_a_tile", 1, 33, 5, 5, 70, 2, 3, {1, 2, 1, 0, 1, 1, 1}, true},
+      {"unaligned", 1, 16, 6, 6, 16, 3, 3, geometry(1, 1), true, relu, false},
+      {"groups2_vectors", 1, 16, 6, 6, 32, 3, 3, geometry(1, 1, 1, 2), true},
+      {"groups4_stride2_dilation2", 1, 8, 9, 9, 12, 3, 3, geometry(2, 2, 2, 4)},
+      {"positions_in_parts", 3, 3, 20, 20, 5, 3, 3, geometry(1, 1), true},
+      {"positions_in_parts_vectors", 2, 8, 20, 20, 16, 3, 3, geometry(1, 1)},
+      {"depthwise_multiplier3_uneven", 2, 5, 9, 8, 15, 3, 2, {2, 1, 0, 1, 1, 2, 5}, true, relu},
+      {"depthwise_40_channels", 1, 40, 5, 6, 40, 5, 5, geometry(1, 2, 1, 40)},
+      {"depthwise_positions_in_parts", 1, 6, 20, 20, 6, 3, 3, geometry(1, 1, 1, 6)},
+      {"depthwise_unaligned", 1, 8, 5, 5, 8, 3, 3, geometry(1, 1, 1, 8), true, relu, false},
   };
 }
 
+// A Maker's tensors with NaN and Inf in one of them; the other's elements are positive, so that Inf keeps its sign.
+TensorRef with_nan_and_inf(Maker& make, const Shape& shape) {
+  const TensorRef t = make.input(shape, Layout::channels_last());
+  make.sprinkle(t, 97, std::numeric_limits<double>::quiet_NaN());
+  make.sprinkle(t, 173, std::numeric_limits<double>::infinity());
+  return t;
+}
+TensorRef positive(Maker& make, const Shape& shape) { return make.input(shape, Layout::channels_last(), 0.25, 1); }
+
 std::vector<OpCase> forward_cases() {
   std::vector<OpCase> cases;
-  for (const Conv& conv : convolutions())
-    cases.push_back(op_case(conv.variant, kFloats, sum_of(conv.w_shape().numel() / conv.k), [conv](Maker& make) {
+  std::vector<Conv> convs = convolutions();
+  convs.push_back({"many_positions", 1, 4, 95, 129, 33, 1, 1, geometry(1, 0), true, relu, true, kF32});
+  convs.push_back({"many_positions_bf16", 1, 8, 95, 129, 40, 1, 1, geometry(1, 0), true, relu, true, {DType::bf16}});
+  for (const Conv& conv : convs)
+    cases.push_back(op_case(conv.variant, conv.dtypes, sum_of(conv.w_shape().numel() / conv.k), [conv](Maker& make) {
       Conv2dForwardArgs args;
-      args.x = make.input(conv.x_shape(), Layout::channels_last());
-      args.w = make.input(conv.w_shape(), Layout::channels_last());
+      args.x = make.input(conv.x_shape(), conv.layout());
+      args.w = make.input(conv.w_shape(), conv.layout());
       if (conv.bias) args.bias = make.input({conv.k});
-      args.y = make.output("y", conv.y_shape(), Layout::channels_last());
+      args.y = make.output("y", conv.y_shape(), conv.layout());
       args.geometry = conv.geometry;
       args.activation = conv.activation;
       return args;
     }));
-  for (Activation activation : {Activation::none, Activation::relu})
-    cases.push_back(op_case(activation == Activation::relu ? "nan_and_inf_relu" : "nan_and_inf", kFloats, sum_of(27),
-                            [=](Maker& make) {
-                              Conv2dForwardArgs args;
-                              args.x = make.input({2, 3, 6, 6}, Layout::channels_last());
-                              make.sprinkle(args.x, 97, std::numeric_limits<double>::quiet_NaN());
-                              make.sprinkle(args.x, 173, std::numeric_limits<double>::infinity());
-                              args.w = make.input({4, 3, 3, 3}, Layout::channels_last(), 0.25, 1);
-                              args.y = make.output("y", {2, 4, 4, 4}, Layout::channels_last());
-                              args.activation = activation;
-                              return args;
-                            }));
+  for (Activation activation : {none, relu})
+    cases.push_back(
+        op_case(activation == relu ? "nan_and_inf_relu" : "nan_and_inf", kFloats, sum_of(27), [=](Maker& make) {
+          Conv2dForwardArgs args;
+          args.x = with_nan_and_inf(make, {2, 3, 6, 6});
+          args.w = positive(make, {4, 3, 3, 3});
+          args.y = make.output("y", {2, 4, 4, 4}, Layout::channels_last());
+          args.activation = activation;
+          return args;
+        }));
   cases.push_back(op_case("tagged_weight", kF32, sum_of(45), [](Maker& make) {
     Conv2dForwardArgs args;
     args.x = make.input({1, 5, 6, 6}, Layout::channels_last());
@@ -96,26 +133,47 @@ std::vector<OpCase> forward_cases() {
   return cases;
 }
 
-std::vector<OpCase> backward_cases() {
+std::vector<OpCase> backward_data_cases() {
   std::vector<OpCase> cases;
-  for (const Conv& conv : convolutions()) {
+  std::vector<Conv> convs = convolutions();
+  convs.push_back({"many_positions", 1, 36, 95, 129, 4, 1, 1, geometry(1, 0), false, none, true, kF32});
+  convs.push_back({"many_positions_bf16", 1, 40, 95, 129, 8, 1, 1, geometry(1, 0), false, none, true, {DType::bf16}});
+  for (const Conv& conv : convs) {
     // An element of gx sums over the filters of its group and the kernel.
     const std::int64_t data_terms = conv.k / conv.geometry.groups * conv.r * conv.s;
-    cases.push_back(op_case(conv.variant, kFloats, sum_of(data_terms), [conv](Maker& make) {
+    cases.push_back(op_case(conv.variant, conv.dtypes, sum_of(data_terms), [conv](Maker& make) {
       Conv2dBackwardDataArgs args;
-      args.gy = make.input(conv.y_shape(), Layout::channels_last());
-      args.w = make.input(conv.w_shape(), Layout::channels_last());
-      args.gx = make.output("gx", conv.x_shape(), Layout::channels_last());
+      args.gy = make.input(conv.y_shape(), conv.layout());
+      args.w = make.input(conv.w_shape(), conv.layout());
+      args.gx = make.output("gx", conv.x_shape(), conv.layout());
       args.geometry = conv.geometry;
       return args;
     }));
+  }
+  for (const std::int64_t channels : {3, 8})
+    cases.push_back(op_case("nan_and_inf_" + std::to_string(channels), kFloats, sum_of(72), [=](Maker& make) {
+      Conv2dBackwardDataArgs args;
+      args.gy = with_nan_and_inf(make, {1, channels, 7, 7});
+      args.w = positive(make, {channels, 8, 3, 3});
+      args.gx = make.output("gx", {1, 8, 14, 14}, Layout::channels_last());
+      args.geometry = geometry(2, 1);
+      return args;
+    }));
+  return cases;
+}
+
+std::vector<OpCase> backward_weight_cases() {
+  std::vector<OpCase> cases;
+  std::vector<Conv> convs = convolutions();
+  convs.push_back({"many_weights", 1, 120, 5, 5, 40, 3, 3, geometry(1, 1)});
+  for (const Conv& conv : convs) {
     // An element of gw, and of gbias, sums over the pictures and positions.
     const Shape y = conv.y_shape();
-    cases.push_back(op_case(conv.variant, kFloats, sum_of(y[0] * y[2] * y[3]), [conv](Maker& make) {
+    cases.push_back(op_case(conv.variant, conv.dtypes, sum_of(y[0] * y[2] * y[3]), [conv](Maker& make) {
       Conv2dBackwardWeightArgs args;
-      args.x = make.input(conv.x_shape(), Layout::channels_last());
-      args.gy = make.input(conv.y_shape(), Layout::channels_last());
-      args.gw = make.output("gw", conv.w_shape(), Layout::channels_last());
+      args.x = make.input(conv.x_shape(), conv.layout());
+      args.gy = make.input(conv.y_shape(), conv.layout());
+      args.gw = make.output("gw", conv.w_shape(), conv.layout());
       if (conv.bias) args.gbias = make.output("gbias", {conv.k});
       args.geometry = conv.geometry;
       return args;
@@ -129,11 +187,31 @@ std::vector<OpCase> backward_cases() {
     args.geometry = geometry(1, 1);
     return args;
   }));
+  for (const std::int64_t channels : {3, 8}) {
+    cases.push_back(op_case("nan_and_inf_x_" + std::to_string(channels), kFloats, sum_of(50), [=](Maker& make) {
+      Conv2dBackwardWeightArgs args;
+      args.x = with_nan_and_inf(make, {2, channels, 5, 5});
+      args.gy = positive(make, {2, 8, 5, 5});
+      args.gw = make.output("gw", {8, channels, 3, 3}, Layout::channels_last());
+      args.gbias = make.output("gbias", {8});
+      args.geometry = geometry(1, 1);
+      return args;
+    }));
+    cases.push_back(op_case("nan_and_inf_gy_" + std::to_string(channels), kFloats, sum_of(50), [=](Maker& make) {
+      Conv2dBackwardWeightArgs args;
+      args.x = positive(make, {2, channels, 7, 7});
+      args.gy = with_nan_and_inf(make, {2, 8, 5, 5});
+      args.gw = make.output("gw", {8, channels, 3, 3}, Layout::channels_last());
+      args.gbias = make.output("gbias", {8});
+      return args;
+    }));
+  }
   return cases;
 }
 
 GRAFT_OP_CASES(Conv2dForward, forward_cases());
-GRAFT_OP_CASES(Conv2dBackward, backward_cases());
+GRAFT_OP_CASES(Conv2dBackwardData, backward_data_cases());
+GRAFT_OP_CASES(Conv2dBackwardWeight, backward_weight_cases());
 
 }  // namespace
 }  // namespace graft::test
