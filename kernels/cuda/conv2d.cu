@@ -16,21 +16,19 @@ struct Window {
 // What no tap brings into the picture: taps reach less than kConvSizeLimit.
 constexpr int kOutside = -static_cast<int>(kConvSizeLimit);
 
-template <class Tile>
-struct ForwardShared {
-  StagedOperands<Tile, Inner::depth, Inner::depth> staged;
-  Window windows[Tile::kRows];
-};
+constexpr ConvProduct kForward{128, 64, true, true};
 
 template <class Tile, class T = typename Tile::T>
 GRAFT_KERNEL(kConvThreads)
 conv2d_forward_kernel(const ConvShape g, const TileGrid grid, const T* __restrict__ x, const T* __restrict__ w,
-                      const T* __restrict__ bias, T* __restrict__ y, bool relu) {
-  constexpr int depth = Tile::kDepth, v = Tile::kV, line = Tile::template A<Inner::depth>::kLine;
-  GRAFT_SHARED(shared, ForwardShared<Tile>);
+                      const T* __restrict__ bias, T* __restrict__ y, bool vector_stores, bool relu) {
+  using Block = typename Tile::Block;
+  constexpr int depth = Tile::kDepth, v = Tile::kV;
+  GRAFT_DYNAMIC_SHARED(T, shared);
+  GRAFT_SHARED(windows, Window[Tile::kRows]);
   const TileGrid::Block block = grid.block();
   const std::int64_t first_row = block.row_tile * Tile::kRows, rows = g.n * g.p * g.q;
-  const int first_col = block.col_tile * Tile::kCols, terms = g.taps() * g.cg;
+  const int first_column = block.column_tile * Tile::kColumns, terms = g.taps() * g.cg;
 
   for (int i = static_cast<int>(threadIdx.x); i < Tile::kRows; i += kConvThreads) {
     Window window{0, kOutside, kOutside};
@@ -40,39 +38,45 @@ conv2d_forward_kernel(const ConvShape g, const TileGrid grid, const T* __restric
       window.w = at.col * g.stride_w - g.padding_w;
       window.offset = ((at.n * g.h + window.h) * g.w + window.w) * g.c + std::int64_t{block.group} * g.cg;
     }
-    shared.windows[i] = window;
+    windows[i] = window;
   }
   __syncthreads();  // the windows are there
 
-  typename Tile::template Product<Inner::depth, Inner::depth> product;
-  const T* filters = w + (std::int64_t{block.group} * g.kg + first_col) * terms;  // (kg - first_col, terms)
-  const auto load = [&](int step, int stage) {
-    T* a = shared.staged.a_tiles[stage];
-    T* b = shared.staged.b_tiles[stage];
-    const int term = step * depth + static_cast<int>(threadIdx.x) % (depth / v) * v;
-    const Tap t = tap(g, term, g.by_cg);
-    const int dh = t.r * g.dilation_h, dw = t.s * g.dilation_w;
-    const std::int64_t offset = (std::int64_t{dh} * g.w + dw) * g.c + t.channel;
-    for_each_vector<Tile::kRows, depth, v>([&](int row, int k) {
-      const Window window = shared.windows[row];
-      const bool valid = term < terms && within(window.h + dh, g.h) && within(window.w + dw, g.w);
-      copy_or_zero<v>(a + row * line + k, valid ? x + window.offset + offset : x, valid);
-    });
-    for_each_vector<Tile::kCols, depth, v>([&](int col, int k) {
-      const bool valid = term < terms && first_col + col < g.kg;
-      copy_or_zero<v>(b + col * line + k, valid ? filters + std::int64_t{col} * terms + term : w, valid);
-    });
+  struct Step {
+    bool exists;
+    int dh, dw;
+    std::int64_t offset;
   };
-  for_each_step(ceil_div(terms, depth), load,
-                [&](int stage) { product.multiply(shared.staged.a_tiles[stage], shared.staged.b_tiles[stage]); });
-
-  product.for_each([&](int row, int col, Compute<T> sum) {
-    if (first_row + row >= rows || first_col + col >= g.kg) return;
-    const int k = block.group * g.kg + first_col + col;
-    if (bias != nullptr) sum += widen(bias[k]);
-    if (relu && sum < 0) sum = 0;  // NaN passes
-    y[(first_row + row) * g.k + k] = narrow<T>(sum);
+  const T* filters = w + (std::int64_t{block.group} * g.kg + first_column) * terms;  // (kg - first_column, terms)
+  Block tile;
+  gemm_main_loop<kConvStages>(tile, shared, ceil_div(terms, depth), [&](std::int64_t step, T* a, T* b) {
+    const int first = static_cast<int>(step) * depth;
+    gather_along_depth<typename Block::ALayout, Tile::kDepthInnerA, Tile::kRows, depth, v>(
+        a,
+        [&](int k) {
+          const Tap t = tap(g, first + k, g.by_cg);
+          const int dh = t.r * g.dilation_h, dw = t.s * g.dilation_w;
+          return Step{first + k < terms, dh, dw, (std::int64_t{dh} * g.w + dw) * g.c + t.channel};
+        },
+        [&](int row, const Step& at, bool& exists) {
+          const Window window = windows[row];
+          exists = at.exists && within(window.h + at.dh, g.h) && within(window.w + at.dw, g.w);
+          return exists ? x + window.offset + at.offset : x;
+        });
+    gather_along_depth<typename Block::BLayout, Tile::kDepthInnerB, Tile::kColumns, depth, v>(
+        b, [&](int k) { return first + k; },
+        [&](int column, int term, bool& exists) {
+          exists = term < terms && first_column + column < g.kg;
+          return exists ? filters + std::int64_t{column} * terms + term : w;
+        });
   });
+
+  const int first_filter = block.group * g.kg + first_column;
+  TileOutput<T> output{y + first_row * g.k + first_filter, g.k, left_from(rows, first_row, Tile::kRows),
+                       g.kg - first_column, vector_stores};
+  if (bias != nullptr) output.bias = bias + first_filter;
+  output.relu = relu;
+  tile.store(output);
 }
 
 void run_forward(const Conv2dForwardArgs& args, Stream& stream) {
@@ -82,11 +86,12 @@ void run_forward(const Conv2dForwardArgs& args, Stream& stream) {
   visit_floating(args.x.dtype, [&]<class T>(T) {
     const std::int64_t rows = g.n * g.p * g.q;
     const bool vectors = vectors_fit<T>({g.cg}, {args.x.data, args.w.data});
-    with_tile<T>(rows, g.kg, g.groups, vectors, [&]<class Tile>(Tile) {
+    with_tile<T, kForward>(rows, g.kg, g.groups, vectors, [&]<class Tile>(Tile) {
       const TileGrid grid = tile_grid<Tile>(rows, g.kg, g.groups);
-      launch("conv2d_forward", conv2d_forward_kernel<Tile>, {.grid = grid_blocks(grid), .block = dim3(kConvThreads)},
-             stream, g, grid, args.x.as<T>(), args.w.as<T>(), args.bias.as<T>(), args.y.as<T>(),
-             args.activation == Activation::relu);
+      launch("conv2d_forward", conv2d_forward_kernel<Tile>,
+             {.grid = grid_blocks(grid), .block = dim3(kConvThreads), .shared_bytes = conv_shared_bytes<Tile>}, stream,
+             g, grid, args.x.as<T>(), args.w.as<T>(), args.bias.as<T>(), args.y.as<T>(),
+             vectors_fit<T>({g.kg}, {args.y.data}), args.activation == Activation::relu);
     });
   });
 }

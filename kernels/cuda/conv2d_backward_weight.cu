@@ -9,65 +9,56 @@ namespace {
 
 // --- the weights ----------------------------------------------------------------------------------------------------
 
-// `parts` (splits, K, R S cg), or nullptr: the sum is whole and goes to gw. A part covers `part` positions.
+constexpr ConvProduct kBackwardWeight{64, 128, false, false};
+
+// parts (splits, K, R S cg): sums over `part` positions each.
 template <class Tile, class T = typename Tile::T>
 GRAFT_KERNEL(kConvThreads)
 conv2d_backward_weight_kernel(const ConvShape g, const TileGrid grid, const T* __restrict__ x, const T* __restrict__ gy,
-                              int part, Compute<T>* __restrict__ parts, T* __restrict__ gw) {
+                              int part, Compute<T>* __restrict__ parts, bool vector_stores) {
+  using Block = typename Tile::Block;
   constexpr int depth = Tile::kDepth, v = Tile::kV;
-  constexpr int line_a = Tile::template A<Inner::row>::kLine, line_b = Tile::template B<Inner::row>::kLine;
-  using Operands = StagedOperands<Tile, Inner::row, Inner::row>;
-  GRAFT_SHARED(shared, Operands);
+  GRAFT_DYNAMIC_SHARED(T, shared);
   const TileGrid::Block block = grid.block();
-  const int first_row = static_cast<int>(block.row_tile) * Tile::kRows, first_col = block.col_tile * Tile::kCols;
+  const int first_row = static_cast<int>(block.row_tile) * Tile::kRows,
+            first_column = block.column_tile * Tile::kColumns;
   const int elements = g.taps() * g.cg;
   const std::int64_t all = g.n * g.p * g.q, first = std::int64_t{block.split} * part;
-  const int positions = static_cast<int>(all - first < part ? all - first : part);
+  const int positions = left_from(all, first, part);
 
   // Positions are counted from the beginning of the picture in which the part begins: that fits 32 bits.
   const std::int64_t first_picture = g.by_pq.divide(first);
   const int skipped = static_cast<int>(first - first_picture * g.by_pq.divisor);
   const T* pictures = x + first_picture * g.h * g.w * g.c + block.group * g.cg;
-  const T* gradients = gy + first * g.k + block.group * g.kg + first_col;
+  const T* gradients = gy + first * g.k + block.group * g.kg + first_row;
 
-  // This thread copies the same element of the filter at each position.
-  const int element = first_row + static_cast<int>(threadIdx.x) % (Tile::kRows / v) * v;
+  // This thread copies the same element of the filters at each position.
+  const int element = first_column + row_of_thread<Tile::kColumns, v>();
   const Tap t = tap(g, element, g.by_cg);
   const int dh = t.r * g.dilation_h - g.padding_h, dw = t.s * g.dilation_w - g.padding_w;
 
-  typename Tile::template Product<Inner::row, Inner::row> product;
-  const auto load = [&](int step, int stage) {
-    T* a = shared.a_tiles[stage];
-    T* b = shared.b_tiles[stage];
-    for_each_vector<depth, Tile::kRows, v>([&](int k, int row) {
-      const int i = step * depth + k;
-      const Split picture = split(skipped + i, g.by_pq), at = split(picture.rest, g.by_q);
+  Block tile;
+  gemm_main_loop<kConvStages>(tile, shared, ceil_div(positions, depth), [&](std::int64_t step, T* a, T* b) {
+    const int begin = static_cast<int>(step) * depth;
+    gather_along_rows<typename Block::ALayout, Tile::kRows, depth, v>(a, [&](int k, int row, bool& exists) {
+      exists = begin + k < positions && first_row + row < g.kg;
+      return exists ? gradients + std::int64_t{begin + k} * g.k + row : gy;
+    });
+    gather_along_rows<typename Block::BLayout, Tile::kColumns, depth, v>(b, [&](int k, int, bool& exists) {
+      const Split picture = split(skipped + begin + k, g.by_pq), at = split(picture.rest, g.by_q);
       const int h = at.quotient * g.stride_h + dh, w = at.rest * g.stride_w + dw;
-      const bool valid = i < positions && element < elements && within(h, g.h) && within(w, g.w);
+      exists = begin + k < positions && element < elements && within(h, g.h) && within(w, g.w);
       const std::int64_t offset = ((std::int64_t{picture.quotient} * g.h + h) * g.w + w) * g.c + t.channel;
-      copy_or_zero<v>(a + k * line_a + row, valid ? pictures + offset : x, valid);
+      return exists ? pictures + offset : x;
     });
-    for_each_vector<depth, Tile::kCols, v>([&](int k, int col) {
-      const int i = step * depth + k;
-      const bool valid = i < positions && first_col + col < g.kg;
-      copy_or_zero<v>(b + k * line_b + col, valid ? gradients + std::int64_t{i} * g.k + col : gy, valid);
-    });
-  };
-  for_each_step(ceil_div(positions, depth), load,
-                [&](int stage) { product.multiply(shared.a_tiles[stage], shared.b_tiles[stage]); });
-
-  product.for_each([&](int row, int col, Compute<T> sum) {
-    if (first_row + row >= elements || first_col + col >= g.kg) return;
-    const std::int64_t filter = std::int64_t{block.group} * g.kg + first_col + col;
-    const std::int64_t at = filter * elements + first_row + row;
-    if (parts != nullptr)
-      parts[std::int64_t{block.split} * g.k * elements + at] = sum;
-    else
-      gw[at] = narrow<T>(sum);
   });
+
+  const std::int64_t filter = std::int64_t{block.split} * g.k + std::int64_t{block.group} * g.kg + first_row;
+  tile.store(TileOutput<Compute<T>, T>{parts + filter * elements + first_column, elements, g.kg - first_row,
+                                       elements - first_column, vector_stores});
 }
 
-constexpr int kShortestPart = 256;
+constexpr std::int64_t kShortestPart = 256, kMostParts = 64;
 constexpr std::int64_t kEnoughBlocks = 256;
 constexpr std::int64_t kMaxPartElements = std::int64_t{1} << 26;
 constexpr std::int64_t kLongestPart = std::int64_t{1} << 29;
@@ -76,7 +67,7 @@ constexpr std::int64_t kLongestPart = std::int64_t{1} << 29;
 // or take much memory. By shape only.
 int positions_per_part(std::int64_t positions, std::int64_t tiles, std::int64_t weights) {
   std::int64_t parts = ceil_div(kEnoughBlocks, tiles);
-  parts = std::min({parts, positions / kShortestPart, kMaxPartElements / weights});
+  parts = std::min({parts, positions / kShortestPart, kMaxPartElements / weights, kMostParts});
   parts = std::max({parts, std::int64_t{1}, ceil_div(positions, kLongestPart)});
   return static_cast<int>(std::max<std::int64_t>(ceil_div(ceil_div(positions, parts), std::int64_t{64}), 1) * 64);
 }
@@ -85,21 +76,21 @@ void weight_gradient(const Conv2dBackwardWeightArgs& args, const ConvShape& g, S
   visit_floating(args.x.dtype, [&]<class T>(T) {
     const std::int64_t elements = std::int64_t{g.r} * g.s * g.cg, positions = g.n * g.p * g.q;
     const bool vectors = vectors_fit<T>({g.cg, g.kg}, {args.x.data, args.gy.data});
-    // A tile's blocks are counted after the split, of which there are plenty.
-    with_tile<T>(elements, g.kg, g.groups * 16, vectors, [&]<class Tile>(Tile) {
-      const TileGrid grid = tile_grid<Tile>(elements, g.kg, g.groups);
-      const std::int64_t tiles = std::int64_t{grid.col_tiles} * grid.row_tiles * grid.groups;
+    // The sum is cut, so that there are blocks enough with large tiles too: up to kMostParts times as many.
+    const std::int64_t blocks_a_tile = std::clamp<std::int64_t>(positions / kShortestPart, 1, kMostParts);
+    with_tile<T, kBackwardWeight>(g.kg, elements, g.groups * blocks_a_tile, vectors, [&]<class Tile>(Tile) {
+      const TileGrid grid = tile_grid<Tile>(g.kg, elements, g.groups);
+      const std::int64_t tiles = std::int64_t{grid.column_tiles} * grid.row_tiles * grid.groups;
       const int part = positions_per_part(positions, tiles, args.gw.numel());
       const int splits = static_cast<int>(std::max<std::int64_t>(ceil_div<std::int64_t>(positions, part), 1));
-      const auto run = [&](Compute<T>* parts) {
-        launch("conv2d_backward_weight", conv2d_backward_weight_kernel<Tile>,
-               {.grid = grid_blocks(grid, splits), .block = dim3(kConvThreads)}, stream, g, grid, args.x.as<T>(),
-               args.gy.as<T>(), part, parts, args.gw.as<T>());
-      };
-      if (splits == 1) return run(nullptr);
-      const Workspace parts(sizeof(Compute<T>) * static_cast<std::size_t>(splits * args.gw.numel()), stream);
-      run(parts.as<Compute<T>>());
-      add_parts(parts.as<void>(), splits, args.gw, stream);
+      const bool whole = splits == 1 && std::is_same_v<T, Compute<T>>;  // the sum is gw itself
+      const Workspace sums(whole ? 0 : sizeof(Compute<T>) * static_cast<std::size_t>(splits * args.gw.numel()), stream);
+      auto* parts = whole ? static_cast<Compute<T>*>(args.gw.data) : sums.as<Compute<T>>();
+      launch("conv2d_backward_weight", conv2d_backward_weight_kernel<Tile>,
+             {.grid = grid_blocks(grid, splits), .block = dim3(kConvThreads), .shared_bytes = conv_shared_bytes<Tile>},
+             stream, g, grid, args.x.as<T>(), args.gy.as<T>(), part, parts,
+             vectors_fit<Compute<T>>({elements}, {parts}));
+      if (!whole) add_parts(parts, splits, args.gw, stream);
     });
   });
 }

@@ -25,6 +25,8 @@
 // how many contiguous ones from there exist (0 or less: none). MatrixRuns is the functor of a plain matrix.
 #pragma once
 
+#include <bit>
+
 #include <graft/kernels/cuda/arch/sm80.h>
 #include <graft/kernels/cuda/common.cuh>
 
@@ -96,7 +98,7 @@ GRAFT_DEVICE void load_tile(T* to, int width, const Find& find) {
       continue;
     }
     if constexpr (size <= 4) {
-      if (width == 4) {
+      if (size == 4 || width == 4) {
         GRAFT_UNROLL
         for (int i = 0; i < n; i += 4 / size) {
           const Run<T> run = find(row, position + i);
@@ -349,16 +351,11 @@ struct MmaTile {
 
  private:
   static GRAFT_DEVICE std::uint32_t pack(float low, float high) {
-    const T values[2] = {narrow<T>(low), narrow<T>(high)};
-    std::uint16_t bits[2];
-    memcpy(bits, values, sizeof bits);
-    return bits[0] | static_cast<std::uint32_t>(bits[1]) << 16;
+    return std::bit_cast<std::uint16_t>(narrow<T>(low)) |
+           static_cast<std::uint32_t>(std::bit_cast<std::uint16_t>(narrow<T>(high))) << 16;
   }
   static GRAFT_DEVICE T unpack(std::uint32_t low_half) {
-    const auto bits = static_cast<std::uint16_t>(low_half);
-    T value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+    return std::bit_cast<T>(static_cast<std::uint16_t>(low_half));
   }
   /// v[f] of lane q becomes v[q] of lane f, within each four lanes: exchange with the neighbour, then two lanes away.
   static GRAFT_DEVICE void transpose_quad(std::uint32_t (&v)[4], int quad) {

@@ -3,20 +3,29 @@
 namespace graft::kernels::reference {
 namespace {
 
-// log(sum(exp(x))) of row i, with the maximum taken out so that exp stays in range.
-double log_sum_exp(const Array<double>& x, std::int64_t i) {
+// The greatest of row i, and the sum of exp(x - greatest), which stays in range. Differences are taken from the
+// greatest and not from log(sum(exp(x))): rounded to double at the size of x, that would cost large values their last
+// digits.
+struct RowSum {
   double greatest = -std::numeric_limits<double>::infinity();
-  for (std::int64_t j = 0; j < x.shape[1]; ++j) greatest = x(i, j) > greatest ? x(i, j) : greatest;
-  double sum = 0;
-  for (std::int64_t j = 0; j < x.shape[1]; ++j) sum += std::exp(x(i, j) - greatest);
-  return greatest + std::log(sum);
-}
+  long double sum = 0;
+
+  RowSum(const Array<double>& x, std::int64_t i) {
+    for (std::int64_t j = 0; j < x.shape[1]; ++j) greatest = x(i, j) > greatest ? x(i, j) : greatest;
+    for (std::int64_t j = 0; j < x.shape[1]; ++j) sum += std::exp(shifted(x(i, j)));
+  }
+  long double shifted(double value) const { return static_cast<long double>(value) - greatest; }
+  /// log(sum(exp(x))) - value
+  long double loss(double value) const { return std::log(sum) - shifted(value); }
+  double log_sum_exp() const { return static_cast<double>(greatest + std::log(sum)); }
+};
 
 void softmax(const SoftmaxArgs& args) {
   Array<double> x = read(args.x);
   for (std::int64_t i = 0; i < x.shape[0]; ++i) {
-    const double total = log_sum_exp(x, i);
-    for (std::int64_t j = 0; j < x.shape[1]; ++j) x(i, j) = args.log ? x(i, j) - total : std::exp(x(i, j) - total);
+    const RowSum row(x, i);
+    for (std::int64_t j = 0; j < x.shape[1]; ++j)
+      x(i, j) = static_cast<double>(args.log ? -row.loss(x(i, j)) : std::exp(row.shifted(x(i, j))) / row.sum);
   }
   write(x, args.y);
 }
@@ -25,10 +34,11 @@ void softmax_backward(const SoftmaxBackwardArgs& args) {
   const Array<double> y = read(args.y), gy = read(args.gy);
   Array<double> gx(args.gx.shape);
   for (std::int64_t i = 0; i < y.shape[0]; ++i) {
-    double sum = 0;
+    long double sum = 0;
     for (std::int64_t j = 0; j < y.shape[1]; ++j) sum += args.log ? gy(i, j) : gy(i, j) * y(i, j);
+    const auto total = static_cast<double>(sum);
     for (std::int64_t j = 0; j < y.shape[1]; ++j)
-      gx(i, j) = args.log ? gy(i, j) - std::exp(y(i, j)) * sum : y(i, j) * (gy(i, j) - sum);
+      gx(i, j) = args.log ? gy(i, j) - std::exp(y(i, j)) * total : y(i, j) * (gy(i, j) - total);
   }
   write(gx, args.gx);
 }
@@ -46,25 +56,27 @@ void cross_entropy(const CrossEntropyArgs& args) {
   const Array<double> weights = read_or(args.class_weights, {classes}, 1);
   const double smoothing = args.label_smoothing;
   Array<double> row_loss({rows}), row_lse({rows});
-  double total_loss = 0, total_weight = 0;
+  long double total_loss = 0, total_weight = 0;
   for (std::int64_t i = 0; i < rows; ++i) {
-    row_lse[i] = log_sum_exp(logits, i);
+    const RowSum row(logits, i);
+    row_lse[i] = row.log_sum_exp();
     const std::int64_t target = targets[i];
     if (target == args.ignore_index) continue;
     check_target(args.name, i, target, classes, args.ignore_index);
-    row_loss[i] = (1 - smoothing) * weights[target] * (row_lse[i] - logits(i, target));
+    long double loss = (1 - smoothing) * weights[target] * row.loss(logits(i, target));
     if (smoothing > 0)  // an infinite loss of some other class must not become 0 * infinity
       for (std::int64_t c = 0; c < classes; ++c)
-        row_loss[i] += smoothing / static_cast<double>(classes) * weights[c] * (row_lse[i] - logits(i, c));
-    total_loss += row_loss[i];
+        loss += smoothing / static_cast<double>(classes) * weights[c] * row.loss(logits(i, c));
+    row_loss[i] = static_cast<double>(loss);
+    total_loss += loss;
     total_weight += weights[target];
   }
   if (args.reduction == Reduction::none)
     write(row_loss, args.loss);
   else
-    store(args.loss, 0, args.reduction == Reduction::sum ? total_loss : total_loss / total_weight);
+    store(args.loss, 0, static_cast<double>(args.reduction == Reduction::sum ? total_loss : total_loss / total_weight));
   write(row_lse, args.log_sum_exp);
-  store(args.scale, 0, args.reduction == Reduction::mean ? 1 / total_weight : 1);
+  store(args.scale, 0, args.reduction == Reduction::mean ? static_cast<double>(1 / total_weight) : 1);
 }
 
 // loss_i = a (lse - z_t) + sum_c b_c (lse - z_c), with a = (1 - s) w_t and b_c = s w_c / C; d lse / d z_c = p_c.
