@@ -38,7 +38,7 @@ Conv2dGeometry geometry(std::int64_t stride, std::int64_t padding, std::int64_t 
 
 constexpr Activation none = Activation::none, relu = Activation::relu;
 
-// Those of "many_positions" and "many_weights" are large enough for the CUDA kernels' largest tiles.
+// Those of "many_groups" and "many_weights" are large enough for the CUDA kernels' largest tiles.
 std::vector<Conv> convolutions() {
   return {
       {"1x1_pixel", 1, 1, 1, 1, 1, 1, 1},
@@ -99,8 +99,9 @@ TensorRef positive(Maker& make, const Shape& shape) { return make.input(shape, L
 std::vector<OpCase> forward_cases() {
   std::vector<OpCase> cases;
   std::vector<Conv> convs = convolutions();
-  convs.push_back({"many_positions", 1, 4, 95, 129, 33, 1, 1, geometry(1, 0), true, relu, true, kF32});
-  convs.push_back({"many_positions_bf16", 1, 8, 95, 129, 40, 1, 1, geometry(1, 0), true, relu, true, {DType::bf16}});
+  convs.push_back({"many_groups", 1, 96 * 4, 5, 13, 96 * 33, 1, 1, geometry(1, 0, 1, 96), true, relu, true, kF32});
+  convs.push_back(
+      {"many_groups_bf16", 1, 96 * 8, 5, 13, 96 * 40, 1, 1, geometry(1, 0, 1, 96), true, relu, true, {DType::bf16}});
   for (const Conv& conv : convs)
     cases.push_back(op_case(conv.variant, conv.dtypes, sum_of(conv.w_shape().numel() / conv.k), [conv](Maker& make) {
       Conv2dForwardArgs args;
@@ -136,8 +137,9 @@ std::vector<OpCase> forward_cases() {
 std::vector<OpCase> backward_data_cases() {
   std::vector<OpCase> cases;
   std::vector<Conv> convs = convolutions();
-  convs.push_back({"many_positions", 1, 36, 95, 129, 4, 1, 1, geometry(1, 0), false, none, true, kF32});
-  convs.push_back({"many_positions_bf16", 1, 40, 95, 129, 8, 1, 1, geometry(1, 0), false, none, true, {DType::bf16}});
+  convs.push_back({"many_groups", 1, 96 * 36, 5, 13, 96 * 4, 1, 1, geometry(1, 0, 1, 96), false, none, true, kF32});
+  convs.push_back(
+      {"many_groups_bf16", 1, 96 * 40, 5, 13, 96 * 8, 1, 1, geometry(1, 0, 1, 96), false, none, true, {DType::bf16}});
   for (const Conv& conv : convs) {
     // An element of gx sums over the filters of its group and the kernel.
     const std::int64_t data_terms = conv.k / conv.geometry.groups * conv.r * conv.s;
