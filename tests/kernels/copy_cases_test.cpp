@@ -21,21 +21,16 @@ std::vector<OpCase> cast_cases() {
       return CopyArgs{x, make.output_of(to, "y", {77})};
     }));
   };
-  for (DType to : {DType::f64, DType::bf16, DType::f16, DType::i64, DType::i32, DType::boolean})
-    cast(DType::f32, to, -90, 90);
-  for (DType to : {DType::f32, DType::f16, DType::i32}) cast(DType::bf16, to, -90, 90);
-  for (DType to : {DType::f32, DType::bf16, DType::i64}) cast(DType::f16, to, -90, 90);
-  for (DType to : {DType::f32, DType::bf16}) cast(DType::f64, to, -90, 90);
-  cast(DType::f32, DType::u8, -300, 600);  // wraps
-  cast(DType::i64, DType::i32, -1e6, 1e6);
-  cast(DType::i64, DType::f32, -1e6, 1e6);
-  cast(DType::i64, DType::u8, -1000, 1000);
-  cast(DType::i32, DType::i64, -1e6, 1e6);
-  cast(DType::u8, DType::f32, 0, 255);
-  cast(DType::u8, DType::bf16, 0, 255);
-  cast(DType::boolean, DType::f32, 0, 1);
-  cast(DType::boolean, DType::i64, 0, 1);
-  cast(DType::f64, DType::f64, -1, 1);
+  const DType all[] = {DType::f32, DType::f64, DType::bf16, DType::f16,
+                       DType::i64, DType::i32, DType::u8,   DType::boolean};
+  for (DType from : all)
+    for (DType to : all) {
+      const bool short_range = from == DType::u8 || from == DType::boolean;
+      cast(from, to, short_range ? 0 : -300,
+           from == DType::boolean ? 1
+           : from == DType::u8    ? 255
+                                  : 600);  // wraps in u8
+    }
   cases.push_back(op_case("special_values", {DType::f32, DType::bf16, DType::f16}, kRounded, [](Maker& make) {
     constexpr double inf = std::numeric_limits<double>::infinity();
     const TensorRef x = make.values({17}, {inf, -inf, std::numeric_limits<double>::quiet_NaN(), 0, -0.0, 65504, 1e-7});
@@ -50,7 +45,7 @@ std::vector<OpCase> cast_cases() {
 
 std::vector<OpCase> layout_cases() {
   std::vector<OpCase> cases;
-  const std::vector<DType> moved = {DType::f32, DType::f64, DType::bf16, DType::i64, DType::u8};
+  const std::vector<DType> moved = {DType::f32, DType::f64, DType::bf16, DType::i64, DType::i32, DType::u8};
   auto copy = [&](const char* variant, const Shape& shape, const Layout& from, const Layout& to) {
     cases.push_back(op_case(variant, moved, kRounded, [=](Maker& make) {
       const TensorRef x = make.input(shape, from, 0, 200);
@@ -65,6 +60,14 @@ std::vector<OpCase> layout_cases() {
   copy("permute", {3, 5, 7, 2}, Layout::permuted({3, 1, 0, 2}), {});
   copy("nchw_to_nhwc", {2, 17, 5, 7}, {}, Layout::channels_last());
   copy("nhwc_to_nchw", {2, 17, 5, 7}, Layout::channels_last(), {});
+  copy("transpose_tiles", {96, 64}, Layout::permuted({1, 0}), {});
+  copy("transpose_batch", {3, 33, 5, 40}, Layout::permuted({2, 0, 3, 1}), {});
+  copy("transpose_windows", {35, 33}, Layout{.order = {1, 0}, .row_gap = 3, .offset = 1}, Layout::window());
+  copy("transpose_short", {7, 65}, Layout::permuted({1, 0}), {});
+  copy("transpose_into_steps", {17, 33}, {}, Layout{.order = {1, 0}, .step = 2});
+  copy("rotate", {9, 17, 11}, Layout::permuted({2, 0, 1}), Layout::permuted({1, 2, 0}));
+  copy("unaligned", {67}, Layout{.offset = 1}, Layout{.offset = 3});
+  copy("rows_of_vectors", {5, 48}, Layout{.row_gap = 16}, {});
   copy("expand_row", {9, 17}, Layout::expanded({0}), {});
   copy("expand_column", {9, 17}, Layout::expanded({1}), {});
   copy("expand_scalar", {9, 17}, Layout::expanded({0, 1}), {});
@@ -76,6 +79,10 @@ std::vector<OpCase> layout_cases() {
   cases.push_back(op_case("cast_and_permute", kFloats, kRounded, [](Maker& make) {
     const TensorRef x = make.input({2, 3, 9, 5}, Layout::channels_last());
     return CopyArgs{x, make.output_of(DType::f32, "y", {2, 3, 9, 5})};
+  }));
+  cases.push_back(op_case("cast_rows_of_vectors", kFloats, kRounded, [](Maker& make) {
+    const TensorRef x = make.input({5, 32}, Layout::expanded({0}));
+    return CopyArgs{x, make.output_of(DType::f64, "y", {5, 32}, Layout{.row_gap = 8})};
   }));
   return cases;
 }

@@ -52,6 +52,22 @@ std::vector<UnarySpec> unary_specs() {
   };
 }
 
+// `elements` unused ones after each row.
+Layout gap(int elements) {
+  Layout layout;
+  layout.row_gap = elements;
+  return layout;
+}
+
+// The first element at an address that is `elements` beyond an aligned one.
+Layout at(int elements) {
+  Layout layout;
+  layout.offset = elements;
+  return layout;
+}
+
+double smallest(DType dtype) { return dtype == DType::i64 ? -0x1p63 : -0x1p31; }
+
 // Random numbers with the special ones strewn in.
 TensorRef with_special(Maker& make, const Shape& shape, const UnarySpec& spec, const Layout& layout = {}) {
   const TensorRef x = make.input(shape, layout, spec.lo, spec.hi);
@@ -101,12 +117,38 @@ std::vector<OpCase> unary_cases() {
   relu_in("stepped", {65}, Layout::stepped(), {});
   relu_in("channels_last", {2, 7, 5, 3}, Layout::channels_last(), Layout::channels_last());
   relu_in("to_channels_last", {2, 7, 5, 3}, {}, Layout::channels_last());
+  // Rows of whole vectors with gaps between them, rows that end within a vector, and an odd address.
+  relu_in("padded_rows", {5, 16}, gap(16), gap(16));
+  relu_in("padded_odd_rows", {5, 13}, gap(3), gap(3));
+  relu_in("padded_short_rows", {9, 3}, gap(13), gap(13));
+  relu_in("unaligned", {67}, at(1), at(1));
+  relu_in("unaligned_input", {67}, at(3), {});
+  relu_in("unaligned_output", {67}, {}, at(5));
+  relu_in("every_third", {5, 7, 3}, Layout{.order = {2, 1, 0}, .step = 3}, {});
   relu_in("rank8", {2, 1, 3, 2, 1, 2, 3, 2}, Layout::permuted({7, 6, 5, 4, 3, 2, 1, 0}), {});
   for (UnaryOp op : {UnaryOp::neg, UnaryOp::abs, UnaryOp::square})
     cases.push_back(op_case(std::string(name(op)) + "_whole", kInts, kRounded, [=](Maker& make) {
       const TensorRef x = make.whole(make.dtype(), kAwkward, -1000, 1000);
       return UnaryArgs{op, x, make.output("y", kAwkward)};
     }));
+  for (UnaryOp op : {UnaryOp::neg, UnaryOp::abs, UnaryOp::square})
+    cases.push_back(op_case(std::string(name(op)) + "_whole_wraps", kInts, kRounded, [=](Maker& make) {
+      const double least = smallest(make.dtype());
+      const TensorRef x = make.values({9}, {least, least / 2, 0, -1, 65536});
+      return UnaryArgs{op, x, make.output("y", {9})};
+    }));
+  cases.push_back(op_case("in_place_strided", kFloats, kRounded, [](Maker& make) {
+    const TensorRef x = make.in_out("x", make.input({5, 9}, Layout::window()));
+    return UnaryArgs{UnaryOp::square, x, x};
+  }));
+  cases.push_back(op_case("gy_broadcast_rows", kFloats, {.relative = 1.5}, [](Maker& make) {
+    const TensorRef saved = make.input({5, 32}), gy = make.input({5, 32}, Layout::expanded({1}));
+    return UnaryBackwardArgs{UnaryOp::square, saved, gy, make.output("gx", {5, 32})};
+  }));
+  cases.push_back(op_case("gx_over_gy", kFloats, kRounded, [](Maker& make) {
+    const TensorRef saved = make.input({67}), gy = make.in_out("gy", make.input({67}));
+    return UnaryBackwardArgs{UnaryOp::relu, saved, gy, gy};
+  }));
   cases.push_back(op_case("in_place", kFloats, kRounded, [](Maker& make) {
     const TensorRef x = make.in_out("x", make.input({65}));
     return UnaryArgs{UnaryOp::neg, x, x};
@@ -133,6 +175,8 @@ std::vector<OpCase> binary_cases() {
     binary(op, "awkward", kAwkward, {}, {}, {});
     binary(op, "row", kAwkward, {}, Layout::expanded({0}), {});
     binary(op, "column", kAwkward, {}, Layout::expanded({1}), {});
+    binary(op, "row_of_vectors", {7, 32}, {}, Layout::expanded({0}), {});
+    binary(op, "column_of_vectors", {7, 32}, Layout::expanded({1}), {}, {});
     binary(op, "transposed", {33, 17}, Layout::permuted({1, 0}), {}, {});
     cases.push_back(op_case(std::string(name(op)) + "_whole", kInts, kRounded, [op](Maker& make) {
       const TensorRef a = make.whole(make.dtype(), kAwkward, -50, 50), b = make.whole(make.dtype(), kAwkward, 1, 7);
@@ -156,6 +200,48 @@ std::vector<OpCase> binary_cases() {
             return BinaryScalarArgs{op, x, 1.5, reversed, make.output("y", {65})};
           }));
   }
+  for (BinaryOp op : {BinaryOp::add, BinaryOp::sub, BinaryOp::mul, BinaryOp::div}) {
+    // Divisors are never 0; quotients truncate, and the smallest number over -1 wraps.
+    cases.push_back(op_case(std::string(name(op)) + "_whole_wraps", kInts, kRounded, [op](Maker& make) {
+      const double least = smallest(make.dtype());
+      const TensorRef a = make.values({35}, {least, -least / 2, 7, -7, least, 1, 0});
+      const TensorRef b = make.values({35}, {-1, 3, -2, least, -2});
+      return BinaryArgs{op, a, b, make.output("y", {35})};
+    }));
+    cases.push_back(op_case(std::string(name(op)) + "_bytes", {DType::u8}, kRounded, [op](Maker& make) {
+      const TensorRef a = make.whole(DType::u8, {67}, 0, 255), b = make.whole(DType::u8, {67}, 1, 255);
+      return BinaryArgs{op, a, b, make.output("y", {67})};
+    }));
+    for (bool reversed : {false, true})
+      cases.push_back(op_case(std::string(name(op)) + (reversed ? "_whole_reversed" : "_whole_scalar"),
+                              {DType::i64, DType::i32, DType::u8}, kRounded, [=](Maker& make) {
+                                const TensorRef x = make.whole(make.dtype(), {33}, 1, 100);
+                                return BinaryScalarArgs{op, x, 7, reversed, make.output("y", {33})};
+                              }));
+    cases.push_back(
+        op_case(std::string(name(op)) + "_beyond_its_range", {DType::i32, DType::u8}, kRounded, [=](Maker& make) {
+          const TensorRef x = make.whole(make.dtype(), {33}, 0, 100);
+          return BinaryScalarArgs{op, x, 0x1p33 + 3, false, make.output("y", {33})};
+        }));
+  }
+  binary(BinaryOp::sub, "unaligned", {67}, at(1), at(2), at(3));
+  binary(BinaryOp::sub, "padded_rows", {5, 13}, gap(3), gap(19), gap(3));
+  binary(BinaryOp::add, "bias_of_vectors", {2, 16, 5, 3}, Layout::channels_last(), Layout::expanded({0, 2, 3}),
+         Layout::channels_last());
+  binary(BinaryOp::div, "scalar_operands", {65}, Layout::expanded({0}), Layout::expanded({0}), {});
+  cases.push_back(op_case("div_whole_strided", kInts, kRounded, [](Maker& make) {
+    const TensorRef a = make.whole(make.dtype(), {17, 9}, -50, 50, Layout::permuted({1, 0}));
+    const TensorRef b = make.whole(make.dtype(), {17, 9}, 1, 7, Layout::expanded({1}));
+    return BinaryArgs{BinaryOp::div, a, b, make.output("y", {17, 9})};
+  }));
+  cases.push_back(op_case("div_whole_empty", kInts, kRounded, [](Maker& make) {
+    const TensorRef x = make.whole(make.dtype(), {0}, 1, 1);
+    return BinaryScalarArgs{BinaryOp::div, x, 0, false, make.output("y", {0})};
+  }));
+  cases.push_back(op_case("b_in_place", kFloats, kRounded, [](Maker& make) {
+    const TensorRef a = make.input(kAwkward), b = make.in_out("b", make.input(kAwkward));
+    return BinaryArgs{BinaryOp::sub, a, b, b};
+  }));
   binary(BinaryOp::add, "one_element", {1}, {}, {}, {});
   binary(BinaryOp::add, "empty", {3, 0}, {}, {}, {});
   binary(BinaryOp::add, "both_broadcast", {17, 9}, Layout::expanded({1}), Layout::expanded({0}), {});
@@ -184,9 +270,20 @@ std::vector<OpCase> binary_cases() {
                               }
                               return BinaryArgs{op, a, b, make.output_of(DType::boolean, "y", kAwkward)};
                             }));
-    cases.push_back(op_case(name(op), {DType::f32, DType::bf16, DType::i64}, kRounded, [op](Maker& make) {
-      const TensorRef x = make.whole(make.dtype(), {33}, 0, 3);
-      return BinaryScalarArgs{op, x, 2, false, make.output_of(DType::boolean, "y", {33})};
+    for (bool reversed : {false, true})
+      cases.push_back(op_case(std::string(name(op)) + (reversed ? "_reversed" : ""),
+                              {DType::f32, DType::bf16, DType::i64, DType::i32, DType::u8}, kRounded, [=](Maker& make) {
+                                const TensorRef x = make.whole(make.dtype(), {33}, 0, 3);
+                                return BinaryScalarArgs{op, x, 2, reversed, make.output_of(DType::boolean, "y", {33})};
+                              }));
+    cases.push_back(op_case(std::string(name(op)) + "_truths", {DType::boolean}, kRounded, [op](Maker& make) {
+      const TensorRef a = make.whole(DType::boolean, {7, 16}, 0, 1), b = make.whole(DType::boolean, {7, 16}, 0, 1);
+      return BinaryArgs{op, a, b, make.output_of(DType::boolean, "y", {7, 16})};
+    }));
+    cases.push_back(op_case(std::string(name(op)) + "_strided", kFloats, kRounded, [op](Maker& make) {
+      const TensorRef a = make.whole(make.dtype(), {17, 9}, 0, 3, Layout::permuted({1, 0}));
+      const TensorRef b = make.whole(make.dtype(), {17, 9}, 0, 3, Layout::expanded({0}));
+      return BinaryArgs{op, a, b, make.output_of(DType::boolean, "y", {17, 9})};
     }));
   }
   return cases;
@@ -207,6 +304,9 @@ std::vector<OpCase> update_cases() {
   axpy("broadcast", -2.5, kAwkward, Layout::expanded({0}), {});
   axpy("transposed", 3, {17, 9}, Layout::permuted({1, 0}), {});
   axpy("window", 0.5, {5, 9}, {}, Layout::window());
+  axpy("vectors", -0.5, {9, 32}, Layout::expanded({1}), {});
+  axpy("unaligned", 0.5, {67}, at(1), at(2));
+  axpy("scalar", 0.5, {}, {}, {});
   axpy("empty", 1, {0}, {}, {});
   const std::vector<DType> all = {DType::f32, DType::f64, DType::bf16, DType::f16,
                                   DType::i64, DType::i32, DType::u8,   DType::boolean};
@@ -219,6 +319,10 @@ std::vector<OpCase> update_cases() {
   fill("one", 1, kAwkward, {});
   fill("fraction", 2.75, {33}, {});
   fill("window", 3, {5, 7}, Layout::window());
+  fill("negative", -3.5, {67}, at(1));  // wraps in u8
+  fill("large", 5, {67, 131}, {});
+  fill("channels_last", 2, {2, 3, 5, 7}, Layout::channels_last());
+  fill("scalar", 2, {}, {});
   fill("stepped", 3, {9}, Layout::stepped());
   fill("empty", 3, {0}, {});
   return cases;

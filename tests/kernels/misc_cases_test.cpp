@@ -165,6 +165,9 @@ std::vector<OpCase> random_cases() {
   random("normal", Distribution::normal, 0, 1, {7, 33}, {1, 0});
   random("normal_scaled", Distribution::normal, 10, 0.5, {67}, {0x123456789abcdefull, 1ull << 40});
   random("normal_large", Distribution::normal, 0, 1, {67, 131}, {5, 3});
+  random("uniform_nothing_between", Distribution::uniform, 2, 2, {9}, {1, 2});
+  for (std::int64_t n : {2, 3, 4, 5, 8, 9})
+    random(("normal_" + std::to_string(n)).c_str(), Distribution::normal, 0, 1, {n}, {7, 9});
   random("empty", Distribution::normal, 0, 1, {0}, {5, 3});
   auto dropout = [&](const char* variant, double p, const Shape& shape, const Layout& layout) {
     // The scale 1 / (1 - p) and the product.
@@ -179,6 +182,20 @@ std::vector<OpCase> random_cases() {
   dropout("all", 1, {65}, {});
   dropout("channels_last", 0.3, {2, 7, 5, 3}, Layout::channels_last());
   dropout("empty", 0.3, {0, 3}, {});
+  for (Distribution distribution : {Distribution::uniform, Distribution::normal})
+    cases.push_back(
+        op_case(std::string("unaligned_") + (distribution == Distribution::normal ? "normal" : "uniform"), kFloats,
+                {.relative = 4, .absolute = 24}, [=](Maker& make) {
+                  return RandomArgs{make.output("y", {67}, Layout{.offset = 1}), distribution, 0, 1, {8, 9}};
+                }));
+  cases.push_back(op_case("unaligned", kFloats, {.relative = 1.5}, [](Maker& make) {
+    const TensorRef x = make.input({67}, Layout{.offset = 1});
+    return DropoutArgs{x, make.output("y", {67}, Layout{.offset = 2}), 0.25, {3, 4}};
+  }));
+  cases.push_back(op_case("in_place", kFloats, {.relative = 1.5}, [](Maker& make) {
+    const TensorRef x = make.in_out("x", make.input({67}));
+    return DropoutArgs{x, x, 0.25, {3, 4}};
+  }));
   cases.push_back(op_case("nan", kFloats, {.relative = 1.5}, [](Maker& make) {
     const TensorRef x = make.input({65});
     make.sprinkle(x, 3, kNaN);  // dropped elements are 0 whatever they were

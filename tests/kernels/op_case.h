@@ -20,11 +20,11 @@ using kernels::TensorRef;
 
 /// How a tensor lies in memory.
 struct Layout {
-  std::vector<int> order;      // dimensions from the outermost in memory to the innermost; empty: 0, 1, 2, ...
-  std::vector<int> broadcast;  // dimensions with stride 0
-  int step = 1;                // stride of the innermost dimension
-  int row_gap = 0;             // unused elements after each run of the innermost dimension
-  int offset = 0;              // elements before the first: an address that is not aligned to a vector
+  std::vector<int> order = {};      // dimensions from the outermost in memory to the innermost; empty: 0, 1, 2, ...
+  std::vector<int> broadcast = {};  // dimensions with stride 0
+  int step = 1;                     // stride of the innermost dimension
+  int row_gap = 0;                  // unused elements after each run of the innermost dimension
+  int offset = 0;                   // elements before the first: an address that is not aligned to a vector
 
   static Layout permuted(std::vector<int> order) {
     Layout layout;
