@@ -13,6 +13,10 @@ namespace {
 template <class T>
 using Wide = std::conditional_t<std::is_integral_v<T>, std::int64_t, Compute<T>>;
 
+/// Arithmetic of integers is rare.
+template <class T>
+inline constexpr Access kAccess = std::is_integral_v<T> ? Access::elements : Access::vectors;
+
 GRAFT_DEVICE std::uint64_t bits(std::int64_t value) { return static_cast<std::uint64_t>(value); }
 
 /// add, sub, mul, and for floating C div.
@@ -111,14 +115,15 @@ void run_binary(const BinaryArgs& args, Stream& stream) {
   visit_element(a.dtype, [&]<class T>(T) {
     using C = Wide<T>;
     if (is_comparison(args.op))
-      return elementwise(stream, "binary_compare", Comparison<C>{args.op}, Elements<bool, T, T>{y, {a, b}});
+      return elementwise<kAccess<T>>(stream, "binary_compare", Comparison<C>{args.op}, Elements<bool, T, T>{y, {a, b}});
     if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
       if (args.op == BinaryOp::div)
-        return elementwise(stream, "binary_divide_whole", Quotient{runtime::fault_record(stream.device.index)},
-                           Elements<T, T, T, Position>{y, {a, b, position_operand(y.shape)}});
+        return elementwise<Access::elements>(stream, "binary_divide_whole",
+                                             Quotient{runtime::fault_record(stream.device.index)},
+                                             Elements<T, T, T, Position>{y, {a, b, position_operand(y.shape)}});
     }
     if constexpr (!std::is_same_v<T, bool>)
-      elementwise(stream, "binary", Arithmetic<C>{args.op}, Elements<T, T, T>{y, {a, b}});
+      elementwise<kAccess<T>>(stream, "binary", Arithmetic<C>{args.op}, Elements<T, T, T>{y, {a, b}});
   });
 }
 
@@ -128,17 +133,19 @@ void run_binary_scalar(const BinaryScalarArgs& args, Stream& stream) {
     using C = Wide<T>;
     const C scalar = static_cast<C>(args.scalar);
     if (is_comparison(args.op))
-      return elementwise(stream, "binary_scalar_compare",
-                         WithScalar<Comparison<C>, C>{{args.op}, scalar, args.reversed}, Elements<bool, T>{y, {x}});
+      return elementwise<kAccess<T>>(stream, "binary_scalar_compare",
+                                     WithScalar<Comparison<C>, C>{{args.op}, scalar, args.reversed},
+                                     Elements<bool, T>{y, {x}});
     if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
       if (args.op == BinaryOp::div)
-        return elementwise(stream, "binary_scalar_divide_whole",
-                           QuotientWithScalar{{runtime::fault_record(stream.device.index)}, scalar, args.reversed},
-                           Elements<T, T, Position>{y, {x, position_operand(y.shape)}});
+        return elementwise<kAccess<T>>(
+            stream, "binary_scalar_divide_whole",
+            QuotientWithScalar{{runtime::fault_record(stream.device.index)}, scalar, args.reversed},
+            Elements<T, T, Position>{y, {x, position_operand(y.shape)}});
     }
     if constexpr (!std::is_same_v<T, bool>)
-      elementwise(stream, "binary_scalar", WithScalar<Arithmetic<C>, C>{{args.op}, scalar, args.reversed},
-                  Elements<T, T>{y, {x}});
+      elementwise<kAccess<T>>(stream, "binary_scalar", WithScalar<Arithmetic<C>, C>{{args.op}, scalar, args.reversed},
+                              Elements<T, T>{y, {x}});
   });
 }
 

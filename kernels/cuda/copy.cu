@@ -104,6 +104,13 @@ struct Convert {
   }
 };
 
+/// Conversions that networks live on go by vectors: among floats, and from the bytes of images.
+template <class To, class From>
+inline constexpr Access kAccess = std::is_integral_v<To> ||
+                                          (std::is_integral_v<From> && !std::is_same_v<From, std::uint8_t>)
+                                      ? Access::elements
+                                      : Access::vectors;
+
 template <class T>
 struct Constant {
   T value;
@@ -136,13 +143,13 @@ void run_copy(const CopyArgs& args, Stream& stream) {
         if (const int dense = transposed_dimension(piece))
           launch_transpose(stream, piece, dense, x, y);
         else
-          elementwise_detail::run(stream, "copy", piece, Same{}, y, x);
+          elementwise_detail::run<Access::vectors>(stream, "copy", piece, Same{}, y, x);
       });
     });
   visit_element(args.x.dtype, [&]<class From>(From) {
     visit_element(args.y.dtype, [&]<class To>(To) {
       if constexpr (!std::is_same_v<From, To>)
-        elementwise(stream, "copy_convert", Convert<To>{}, Elements<To, From>{args.y, {args.x}});
+        elementwise<kAccess<To, From>>(stream, "copy_convert", Convert<To>{}, Elements<To, From>{args.y, {args.x}});
     });
   });
 }

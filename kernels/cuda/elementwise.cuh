@@ -23,6 +23,8 @@
 // A thread takes 16 bytes of the widest operand at a time where the innermost dimension allows it in every operand
 // (strided.h), and one element otherwise. y may be one of the inputs, in the same order of elements: each element is
 // read before it is written, by the same thread.
+//
+// Rare work may do without vectors, elementwise<Access::elements>(...): half as much to compile.
 #pragma once
 
 #include <array>
@@ -54,6 +56,9 @@ struct Elements {
   std::array<TensorRef, sizeof...(In)> x;
 };
 
+/// What a thread takes at a time: 16 bytes where that is possible, or always one element.
+enum class Access { vectors, elements };
+
 namespace elementwise_detail {
 
 template <class T>
@@ -62,6 +67,11 @@ inline constexpr std::size_t bytes_of = std::is_same_v<T, Position> ? 1 : sizeof
 /// Elements a thread moves at once: 16 bytes of the widest operand.
 template <class... T>
 inline constexpr int vector_length = static_cast<int>(16 / std::max({bytes_of<T>...}));
+
+template <class F>
+inline constexpr bool by_elements = requires {
+  requires F::kByElements;
+};
 
 template <class T, int V>
 struct Loaded {
@@ -149,10 +159,10 @@ elementwise_kernel(F f, Walk<1 + sizeof...(In)> walk, Out* y, const In*... x) {
   }
 }
 
-template <class F, class Out, class... In>
+template <Access access, class F, class Out, class... In>
 void run(const Stream& stream, const char* name, const Dims<1 + sizeof...(In)>& dims, const F& f, Out* y,
          const In*... x) {
-  constexpr int N = 1 + sizeof...(In), V = vector_length<Out, In...>;
+  constexpr int N = 1 + sizeof...(In), V = access == Access::vectors ? vector_length<Out, In...> : 1;
   const bool vectors = V > 1 && vector_fits<N>(dims, V, {y, x...}, {bytes_of<Out>, bytes_of<In>...});
   for_each_launch(dims, [&](const Dims<N>& piece) {
     const Walk<N> walk(piece, vectors ? V : 1);
@@ -167,22 +177,22 @@ void run(const Stream& stream, const char* name, const Dims<1 + sizeof...(In)>& 
 }  // namespace elementwise_detail
 
 /// y = f(x...) where all operands have y's shape. Nothing for an empty y.
-template <class F, class Out, class... In>
+template <Access access = Access::vectors, class F, class Out, class... In>
 void elementwise(const Stream& stream, const char* name, const F& f, const Elements<Out, In...>& operands) {
   constexpr int N = 1 + sizeof...(In);
   if (operands.y.numel() == 0) return;
   [&]<std::size_t... I>(std::index_sequence<I...>) {
     const auto dims = collapse<N>(operands.y.shape, {operands.y.strides, operands.x[I].strides...});
-    elementwise_detail::run(stream, name, dims, f, operands.y.template as<Out>(),
-                            static_cast<const In*>(operands.x[I].template as<In>())...);
+    elementwise_detail::run<access>(stream, name, dims, f, operands.y.template as<Out>(),
+                                    static_cast<const In*>(operands.x[I].template as<In>())...);
   }
   (std::index_sequence_for<In...>{});
 }
 
 /// The same over `count` dense elements.
-template <class F, class Out, class... In>
+template <Access access = Access::vectors, class F, class Out, class... In>
 void elementwise(const Stream& stream, const char* name, std::int64_t count, const F& f, Out* y, const In*... x) {
-  elementwise_detail::run(stream, name, dense_dims<1 + sizeof...(In)>(count), f, y, x...);
+  elementwise_detail::run<access>(stream, name, dense_dims<1 + sizeof...(In)>(count), f, y, x...);
 }
 
 }  // namespace graft::kernels::cuda
