@@ -3,6 +3,7 @@
 
 #include <graft/core/autograd/gradcheck.h>
 #include <graft/core/autograd/node.h>
+#include <graft/core/cuda.h>
 #include <graft/core/data/augment.h>
 #include <graft/core/data/dataset.h>
 #include <graft/core/data/idx.h>

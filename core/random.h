@@ -42,13 +42,17 @@ Generator& default_generator();
 /// Resets the calling thread's default generator.
 void manual_seed(std::uint64_t seed);
 
-Tensor rand(const Shape& shape, Generator& generator = default_generator(), DType dtype = DType::f32);
-Tensor randn(const Shape& shape, Generator& generator = default_generator(), DType dtype = DType::f32);
+/// The generator lives on the host; the numbers are made on the device, the same ones on each (to the last bits of the
+/// logarithm and the cosine of normal numbers).
+Tensor rand(const Shape& shape, Generator& generator = default_generator(), DType dtype = DType::f32,
+            Device device = Device::cpu());
+Tensor randn(const Shape& shape, Generator& generator = default_generator(), DType dtype = DType::f32,
+             Device device = Device::cpu());
 /// In place: uniform on [low, high), then rounded to t's dtype, so that high itself can occur (in rand of bf16: 1, once
 /// in 512). Initialisers: a leaf that requires grad may be filled, a tensor inside the graph not.
 void uniform_(Tensor& t, double low, double high, Generator& generator = default_generator());
 void normal_(Tensor& t, double mean, double deviation, Generator& generator = default_generator());
-/// A permutation of 0..n-1 as i64 (Fisher-Yates).
-Tensor randperm(std::int64_t n, Generator& generator = default_generator());
+/// A permutation of 0..n-1 as i64 (Fisher-Yates, on the host).
+Tensor randperm(std::int64_t n, Generator& generator = default_generator(), Device device = Device::cpu());
 
 }  // namespace graft

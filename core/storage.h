@@ -11,7 +11,9 @@ namespace graft {
 
 class Storage {
  public:
-  /// Uninitialised memory; at least one byte's worth is never assumed for an empty tensor (data() is then nullptr).
+  /// Uninitialised memory; at least one byte's worth is never assumed for an empty tensor (data() is then nullptr). On
+  /// a CUDA device it comes from the caching allocator for the thread's current stream, and goes back to it. Throws
+  /// Error where the device cannot be used or has no more.
   Storage(std::size_t bytes, Device device);
   /// Memory that somebody else owns; `owner` is kept alive as long as the storage.
   Storage(void* data, std::size_t bytes, Device device, std::shared_ptr<void> owner);

@@ -5,6 +5,8 @@
 
 namespace graft {
 
+/// On a CUDA device its default stream, or what a StreamScope (core/cuda.h) says. Throws Error where the device cannot
+/// be used.
 Stream& current_stream(Device device);
 
 }  // namespace graft

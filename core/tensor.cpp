@@ -88,12 +88,12 @@ Tensor Tensor::arange(std::int64_t n, Device device) {
   return t.to(device);
 }
 
-Tensor Tensor::from_bytes(const void* values, std::size_t count, DType dtype, const Shape& shape) {
+Tensor Tensor::from_bytes(const void* values, std::size_t count, DType dtype, const Shape& shape, Device device) {
   Tensor t = empty(shape, dtype);
   check(static_cast<std::int64_t>(count) == t.numel(), "Tensor::from: shape ", shape, " holds ", t.numel(),
         " elements, got ", count);
   if (count > 0) std::memcpy(t.host_pointer(dtype), values, count * size_of(dtype));
-  return t;
+  return t.to(device);
 }
 
 Tensor Tensor::wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner) {
@@ -281,6 +281,24 @@ Tensor& Tensor::requires_grad_(bool value) {
         "', only leaves can be told; use detach()");
   check(!value || is_floating(s.dtype), "requires_grad_: gradients need a floating dtype, the tensor is ", *this);
   state_->requires_grad = value;
+  return *this;
+}
+
+Tensor& Tensor::set_data(const Tensor& value) {
+  const TensorState& s = checked();
+  check(s.grad_fn == nullptr, "set_data: the tensor was made by '", s.grad_fn ? s.grad_fn->name() : "",
+        "', only leaves can be given other elements; use detach()");
+  check(value.defined() && value.shape() == s.shape, "set_data: the tensor is ", *this, ", the value ", value,
+        "; expected the same shape");
+  check(value.is_leaf(), "set_data: the value is the result of a recorded op; use detach()");
+  check(!s.requires_grad || is_floating(value.dtype()), "set_data: the tensor requires grad, the value is ", value,
+        ", expected a floating dtype");
+  const TensorState& other = *value.state_;
+  state_->strides = other.strides;
+  state_->offset = other.offset;
+  state_->dtype = other.dtype;
+  state_->storage = other.storage;
+  if (s.grad.defined() && (s.grad.dtype() != other.dtype || !(s.grad.device() == value.device()))) state_->grad = {};
   return *this;
 }
 

@@ -34,18 +34,18 @@ class Tensor {
   static Tensor ones(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu());
   /// 0, 1, .., n - 1 as i64.
   static Tensor arange(std::int64_t n, Device device = Device::cpu());
-  /// Copies `values` (row-major) to a CPU tensor. Throws Error unless there are shape.numel() of them.
+  /// Copies `values` (row-major). Throws Error unless there are shape.numel() of them.
   template <class T>
-  static Tensor from(std::span<const T> values, const Shape& shape) {
-    return from_bytes(values.data(), values.size(), dtype_of<T>, shape);
+  static Tensor from(std::span<const T> values, const Shape& shape, Device device = Device::cpu()) {
+    return from_bytes(values.data(), values.size(), dtype_of<T>, shape, device);
   }
   template <class T>
-  static Tensor from(const std::vector<T>& values, const Shape& shape) {
-    return from(std::span<const T>(values), shape);
+  static Tensor from(const std::vector<T>& values, const Shape& shape, Device device = Device::cpu()) {
+    return from(std::span<const T>(values), shape, device);
   }
   template <class T>
-  static Tensor from(std::initializer_list<T> values, const Shape& shape) {
-    return from(std::span<const T>(values.begin(), values.size()), shape);
+  static Tensor from(std::initializer_list<T> values, const Shape& shape, Device device = Device::cpu()) {
+    return from(std::span<const T>(values.begin(), values.size()), shape, device);
   }
   /// A view on memory that `owner` keeps alive. Row-major.
   static Tensor wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner);
@@ -82,9 +82,10 @@ class Tensor {
   const T* data() const {
     return static_cast<const T*>(host_pointer(dtype_of<T>));
   }
-  /// The only element of a one-element tensor, as a double. Throws Error when there is not exactly one.
+  /// The only element of a one-element tensor, as a double. Throws Error when there is not exactly one. On a device
+  /// this waits for its work.
   double item() const;
-  /// All elements in logical row-major order, converted to T.
+  /// All elements in logical row-major order, converted to T. On a device this waits for its work.
   template <class T>
   std::vector<T> to_vector() const {
     std::vector<T> values(static_cast<std::size_t>(numel()));
@@ -94,7 +95,8 @@ class Tensor {
   kernels::TensorRef ref() const;
 
   // --- copies and views (differentiable; see core/ops/view.h for more) ----------------------------------------------
-  /// This tensor if it already is there, else a copy. The only way between devices.
+  /// This tensor if it already is there, else a copy in the same memory order (row-major when this one is not dense).
+  /// Beside copy_, which names its target, the only way between devices. The gradient goes back to this device.
   Tensor to(Device device) const;
   /// This tensor if it already has the dtype, else a converted copy.
   Tensor to(DType dtype) const;
@@ -107,7 +109,7 @@ class Tensor {
   Tensor flatten(int start = 0, int end = -1) const;
 
   // --- in-place changes: each bumps the version; throws Error on a leaf that requires grad unless under NoGrad ------
-  Tensor& copy_(const Tensor& source);  // broadcasts and converts dtype
+  Tensor& copy_(const Tensor& source);  // broadcasts, converts dtype, and comes from any device
   Tensor& fill_(double value);
   Tensor& zero_() { return fill_(0); }
   Tensor& add_(const Tensor& other, double alpha = 1);
@@ -124,6 +126,10 @@ class Tensor {
   bool is_leaf() const;
   /// The accumulated gradient of a leaf, or an undefined tensor.
   Tensor grad() const;
+  /// Gives every handle on this tensor other elements: `value`'s storage, layout and dtype, on whatever device. The
+  /// gradient is cleared when it no longer fits. Leaves only; throws Error when the shape differs or `value` is part of
+  /// a graph.
+  Tensor& set_data(const Tensor& value);
   /// An undefined tensor clears it. Throws Error when shape, dtype or device differ.
   void set_grad(const Tensor& gradient);
   /// Computes the gradient of this tensor with respect to every leaf below it that requires grad, and adds it to their
@@ -157,7 +163,7 @@ class Tensor {
   explicit Tensor(std::shared_ptr<TensorState> state) : state_(std::move(state)) {}
 
  private:
-  static Tensor from_bytes(const void* values, std::size_t count, DType dtype, const Shape& shape);
+  static Tensor from_bytes(const void* values, std::size_t count, DType dtype, const Shape& shape, Device device);
   void* host_pointer(DType dtype) const;
   void touch();
   void copy_out(void* destination, DType dtype) const;

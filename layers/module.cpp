@@ -4,7 +4,7 @@
 #include <unordered_set>
 
 #include <graft/core/autograd/node.h>
-#include <graft/core/tensor_state.h>
+#include <graft/kernels/runtime/device_memory.h>
 
 namespace graft {
 namespace {
@@ -36,12 +36,9 @@ void replace_elements(const Tensor& tensor, const std::function<Tensor(const Ten
   const Tensor result = convert(source);
   if (result.is_same(source)) return;
   const Tensor grad = tensor.grad();
-  TensorState& state = *tensor.state();
-  state.storage = result.storage();
-  state.offset = result.storage_offset();
-  state.strides = result.strides();
-  state.dtype = result.dtype();
-  state.grad = grad.defined() ? convert(grad) : grad;
+  Tensor handle = tensor;
+  handle.set_data(result);
+  handle.set_grad(grad.defined() ? convert(grad) : grad);
 }
 
 void print(const Module& module, const std::string& name, int depth, std::string& text) {
@@ -138,8 +135,18 @@ void Module::zero_grad() {
 }
 
 Module& Module::to(Device device) {
+  const runtime::AllocationName what("parameters and buffers");
   for (auto& [name, tensor] : state_dict()) replace_elements(tensor, [&](const Tensor& t) { return t.to(device); });
   return *this;
+}
+
+Device Module::device() const {
+  const NamedTensors all = state_dict();
+  if (all.empty()) return Device::cpu();
+  for (const auto& [name, tensor] : all)
+    check(tensor.device() == all.front().second.device(), "the module's tensors lie on different devices: '",
+          all.front().first, "' is ", all.front().second, ", '", name, "' is ", tensor, "; move all with to(device)");
+  return all.front().second.device();
 }
 
 Module& Module::to(DType dtype) {

@@ -61,6 +61,8 @@ class Module {
   virtual bool is_deterministic() const;
 
   void zero_grad();
+  /// Where the parameters and buffers lie; the CPU when there are none. Throws Error naming two that lie apart.
+  Device device() const;
   /// Moves parameters and buffers, in place: handles on them stay valid, an optimiser's state does not. Returns *this.
   Module& to(Device device);
   /// The same for the floating parameters and buffers; throws Error unless `dtype` is floating.

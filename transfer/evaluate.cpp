@@ -17,6 +17,7 @@ Evaluation score(const std::function<Tensor(const Tensor&)>& forward, data::Load
   const std::int64_t size = loader.dataset().size();
   result.predictions.reserve(static_cast<std::size_t>(size));
   result.confidences.reserve(static_cast<std::size_t>(size));
+  const std::int64_t* truth = loader.dataset().labels.data<std::int64_t>();
   double loss = 0;
   std::int64_t right = 0;
   loader.start(0);
@@ -29,8 +30,7 @@ Evaluation score(const std::function<Tensor(const Tensor&)>& forward, data::Load
     loss += cross_entropy(logits, batch.y, {.reduction = Reduction::sum}).item();
     const auto probabilities = max(softmax(logits, 1), 1).to_vector<float>();
     const auto predicted = argmax(logits, 1).to_vector<std::int64_t>();
-    const auto truth = batch.y.to_vector<std::int64_t>();
-    for (std::size_t i = 0; i < predicted.size(); ++i) right += predicted[i] == truth[i];
+    for (std::size_t i = 0; i < predicted.size(); ++i) right += predicted[i] == truth[batch.positions[i]];
     result.predictions.insert(result.predictions.end(), predicted.begin(), predicted.end());
     result.confidences.insert(result.confidences.end(), probabilities.begin(), probabilities.end());
   }
@@ -46,7 +46,8 @@ Evaluation evaluate(Module& module, const data::Dataset& dataset, const data::No
   std::vector<std::pair<Module*, bool>> modes;
   for (const auto& [name, m] : module.named_modules()) modes.emplace_back(m, m->is_training());
   module.eval();
-  data::Loader loader(dataset, {.batch_size = batch_size, .shuffle = false, .normalization = normalization});
+  data::Loader loader(
+      dataset, {.batch_size = batch_size, .shuffle = false, .normalization = normalization, .device = module.device()});
   const auto restore = [&] {
     for (const auto& [m, training] : modes) m->train(training);  // parents first, so children have the last word
   };

@@ -17,8 +17,8 @@ struct Evaluation {
   std::vector<float> confidences;         // softmax probability of the prediction
 };
 
-/// Runs the module in inference (and leaves its parts' modes as they were) over the whole set. Throws Error for an
-/// empty set, or where the module's output is not (N, classes).
+/// Runs the module, on the device it lies on, in inference (and leaves its parts' modes as they were) over the whole
+/// set. Throws Error for an empty set, or where the module's output is not (N, classes).
 Evaluation evaluate(Module& module, const data::Dataset& dataset, const data::Normalization& normalization,
                     std::int64_t batch_size = 256);
 

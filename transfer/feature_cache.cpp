@@ -6,6 +6,7 @@
 
 #include <graft/core/autograd/node.h>
 #include <graft/core/data/loader.h>
+#include <graft/kernels/runtime/device_memory.h>
 
 namespace graft::transfer {
 namespace {
@@ -40,6 +41,13 @@ std::uint64_t fingerprint_of(const Chain& chain, std::size_t prefix, const data:
   mix(std::bit_cast<std::uint64_t>(normalization.mean));
   mix(std::bit_cast<std::uint64_t>(normalization.deviation));
   return h;
+}
+
+/// Where the first part with any tensors lies; parts that lie apart are for the ops to refuse.
+Device device_of(const Chain& chain) {
+  for (const auto& [name, part] : chain)
+    if (!part->state_dict().empty()) return part->device();
+  return Device::cpu();
 }
 
 }  // namespace
@@ -95,7 +103,10 @@ Tensor FeatureCache::get(const Chain& chain, std::size_t prefix, const data::Dat
   ++misses_;
 
   NoGrad no_grad;
-  data::Loader loader(dataset, {.batch_size = batch_size, .shuffle = false, .normalization = normalization});
+  const runtime::AllocationName what("feature cache");
+  data::Loader loader(
+      dataset,
+      {.batch_size = batch_size, .shuffle = false, .normalization = normalization, .device = device_of(chain)});
   Tensor features;
   std::int64_t done = 0;
   loader.start(0);

@@ -31,7 +31,7 @@ class FeatureCache {
   /// `limit_bytes`: the most a dataset's features may take; beyond it get() returns an undefined tensor.
   explicit FeatureCache(std::size_t limit_bytes = std::size_t{2} << 30) : limit_bytes_(limit_bytes) {}
 
-  /// (N, ..) features of all images, in order, computed in batches under NoGrad.
+  /// (N, ..) features of all images, in order, computed in batches under NoGrad on the parts' device, where they stay.
   Tensor get(const Chain& chain, std::size_t prefix, const data::Dataset& dataset,
              const data::Normalization& normalization, std::int64_t batch_size = 256);
   void clear() { entries_.clear(); }

@@ -102,6 +102,7 @@ class Run {
         dataset_(dataset),
         valid_(valid),
         o_(options),
+        device_(module.device()),
         scope_(module, options.mask, options.batch_norm_inference),
         forward_{module, flat_chain(module)} {}
 
@@ -171,7 +172,8 @@ class Run {
     } else {
       std::vector<std::int64_t> positions(static_cast<std::size_t>(std::min(kRows, dataset_.size())));
       for (std::size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<std::int64_t>(i);
-      rows = apply(forward_.chain, 0, prefix, data::normalized(dataset_.images, o_.normalization, positions));
+      const Tensor pictures = data::normalized(dataset_.images, o_.normalization, positions);
+      rows = apply(forward_.chain, 0, prefix, pictures.to(device_));
     }
     const double norm = mean_norm(rows);
     if (!(norm > 0) || !std::isfinite(norm)) return;  // features of zeros or NaN are for the loss to report
@@ -211,6 +213,7 @@ class Run {
     options.normalization = o_.normalization;
     options.augment = o_.augment;
     options.features = features_;
+    options.device = device_;
     // A batch of features is one small copy: handing it between threads would cost more.
     options.threads = features_.defined() ? 0 : o_.loader_threads;
     loader_.emplace(dataset_, options);
@@ -223,6 +226,7 @@ class Run {
       evaluation.shuffle = false;
       evaluation.normalization = o_.normalization;
       evaluation.features = valid_features_;
+      evaluation.device = device_;
       valid_loader_.emplace(valid_, evaluation);
     }
   }
@@ -230,7 +234,7 @@ class Run {
   bool next_batch(data::Batch& batch) {
     // A full batch of features is the same at every step.
     if (features_.defined() && batch_size_ == dataset_.size()) {
-      if (!batch.x.defined()) batch = {features_, dataset_.labels, {}};
+      if (!batch.x.defined()) batch = {features_, dataset_.labels.to(device_), {}};
       return true;
     }
     if (epoch_ > 0 && loader_->next(batch)) return true;
@@ -360,6 +364,7 @@ class Run {
   const data::Dataset& dataset_;
   const data::Dataset& valid_;
   const TrainOptions& o_;
+  const Device device_;  // the module's: everything follows it
   MaskScope scope_;
   Forward forward_;
   FeatureCache own_cache_;

@@ -91,8 +91,9 @@ struct TrainResult {
   FrozenReport frozen;
 };
 
-/// Trains with cross-entropy. The module is left in inference. `valid` may be empty (default-constructed).
-/// Throws Error for options out of range, labels the network has no output for, or a loss that is not finite.
+/// Trains with cross-entropy, on the device that the module lies on. The module is left in inference. `valid` may be
+/// empty (default-constructed). Throws Error for options out of range, labels the network has no output for, or a loss
+/// that is not finite.
 TrainResult train(Module& module, const data::Dataset& dataset, const data::Dataset& valid,
                   const TrainOptions& options);
 

@@ -6,6 +6,7 @@
 #include <graft/core/autograd/node.h>
 #include <graft/core/ops/raw.h>
 #include <graft/core/tensor_state.h>
+#include <graft/kernels/runtime/device_memory.h>
 
 namespace graft {
 namespace {
@@ -40,7 +41,8 @@ void apply_hooks(const Hooks hooks, Tensor& gradient) {
   for (const auto& [id, hook] : hooks) {
     Tensor replaced = hook(gradient);
     if (!replaced.defined()) continue;
-    check(replaced.shape() == gradient.shape() && replaced.dtype() == gradient.dtype(),
+    check(replaced.shape() == gradient.shape() && replaced.dtype() == gradient.dtype() &&
+              replaced.device() == gradient.device(),
           "backward: a hook got a gradient of ", gradient, " and returned ", replaced);
     gradient = std::move(replaced);
   }
@@ -59,14 +61,15 @@ Tensor in_layout_of(const Tensor& gradient, const std::shared_ptr<TensorState>& 
   return copy;
 }
 
-void check_gradient(const char* op, const Tensor& gradient, const Shape& shape, DType dtype) {
-  if (gradient.shape() != shape || gradient.dtype() != dtype) [[unlikely]]
-    fail("backward of '", op, "': the gradient is ", to_string(gradient), ", expected ", name(dtype), " ",
-         to_string(shape));
+void check_gradient(const char* op, const Tensor& gradient, const TensorState& leaf) {
+  const Device device = leaf.storage->device();
+  if (gradient.shape() != leaf.shape || gradient.dtype() != leaf.dtype || !(gradient.device() == device)) [[unlikely]]
+    fail("backward of '", op, "': the gradient is ", to_string(gradient), ", expected ", name(leaf.dtype), " ",
+         to_string(leaf.shape), " on ", to_string(device));
 }
 
 void accumulate(const std::shared_ptr<TensorState>& leaf, Tensor gradient, const char* op) {
-  check_gradient(op, gradient, leaf->shape, leaf->dtype);
+  check_gradient(op, gradient, *leaf);
   if (!leaf->hooks.empty()) apply_hooks(leaf->hooks, gradient);
   if (leaf->grad.defined()) {
     raw::axpy(leaf->grad, gradient, 1);
@@ -115,7 +118,7 @@ void run_backward(const Tensor& root, const Tensor& gradient, bool retain_graph)
     seed = root.empty_like();
     raw::fill(seed, 1);
   }
-  check(seed.shape() == root.shape() && seed.dtype() == root.dtype(), "backward: the tensor is ", root,
+  check(seed.shape() == root.shape() && seed.dtype() == root.dtype() && seed.device() == root.device(), "backward: the tensor is ", root,
         ", its gradient ", seed);
 
   NoGrad no_grad;
@@ -146,6 +149,7 @@ void run_backward(const Tensor& root, const Tensor& gradient, bool retain_graph)
       check(!node->released, "backward: the graph below '", node->name(),
             "' was already freed by an earlier backward; call that one with retain_graph = true");
       if (!node->hooks.empty()) apply_hooks(node->hooks, gy);
+      const runtime::AllocationName what(node->name());
       node->backward(gy, slots);
       gy = {};
       if (!retain_graph) {

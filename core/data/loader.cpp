@@ -8,6 +8,7 @@
 #include <graft/core/data/prefetch.h>
 #include <graft/core/ops/nn.h>
 #include <graft/core/ops/view.h>
+#include <graft/kernels/runtime/device_memory.h>
 
 namespace graft::data {
 namespace {
@@ -23,14 +24,10 @@ Positions epoch_order(std::int64_t size, bool shuffle, std::uint64_t seed, std::
   return order;
 }
 
+/// What the workers make, on the host. Rows of features are left to finish().
 Batch make_batch(const Dataset& dataset, const LoaderOptions& options, std::uint64_t epoch, Positions positions) {
   Batch batch;
-  if (options.features.defined()) {
-    const auto count = static_cast<std::int64_t>(positions.size());
-    batch.x = index_select(options.features, 0, Tensor::from(positions, {count}));
-  } else {
-    batch.x = normalized(dataset.images, options.normalization, positions);
-  }
+  if (!options.features.defined()) batch.x = normalized(dataset.images, options.normalization, positions);
   if (options.augment.enabled()) {
     const Tensor theta = affine_matrices(options.augment, options.seed, epoch, positions);
     batch.x = affine_warp(batch.x, theta, options.normalization(0));  // what lies outside the picture is black
@@ -41,6 +38,18 @@ Batch make_batch(const Dataset& dataset, const LoaderOptions& options, std::uint
   for (const std::int64_t position : positions) *y++ = labels[position];
   batch.positions = std::move(positions);
   return batch;
+}
+
+/// What happens in the caller's thread, whose current stream orders it with the caller's work: copies to the device,
+/// and rows of features, which may lie there.
+void finish(const LoaderOptions& options, Batch& batch) {
+  const runtime::AllocationName what("batch");
+  if (options.features.defined()) {
+    const Tensor rows = Tensor::from(batch.positions, batch.y.shape(), options.features.device());
+    batch.x = index_select(options.features, 0, rows);
+  }
+  batch.x = batch.x.to(options.device);
+  batch.y = batch.y.to(options.device);
 }
 
 }  // namespace
@@ -97,6 +106,10 @@ void Loader::start(std::uint64_t epoch) {
   });
 }
 
-bool Loader::next(Batch& batch) { return impl_->prefetcher.next(batch); }
+bool Loader::next(Batch& batch) {
+  if (!impl_->prefetcher.next(batch)) return false;
+  finish(impl_->options, batch);
+  return true;
+}
 
 }  // namespace graft::data

@@ -16,8 +16,10 @@ struct LoaderOptions {
   std::uint64_t seed = 0;  // the order of an epoch and its augmentation depend on (seed, epoch) only
   Normalization normalization = {};
   AffineAugment augment = {};
-  // (N, ..) rows computed from the images beforehand, which then replace the pixels; excludes augmentation.
+  // (N, ..) rows computed from the images beforehand, which then replace the pixels; excludes augmentation. They may
+  // lie on any device.
   Tensor features = {};
+  Device device = Device::cpu();  // of the batches: what is made on the host is copied without waiting for the device
   int threads = 1;   // that make batches ahead; 0: in the calling thread. The batches are the same whatever the number
   int prefetch = 3;  // batches ready or being made at most
 };
@@ -35,8 +37,8 @@ class Loader {
 
   /// Begins epoch `epoch`; what was left of another one is dropped.
   void start(std::uint64_t epoch);
-  /// The next batch; false at the end of the epoch. An error of a worker thread is thrown here, and again on each call
-  /// until start(). Throws Error before the first start().
+  /// The next batch, copied on the calling thread's current stream; false at the end of the epoch. An error of a worker
+  /// thread is thrown here, and again on each call until start(). Throws Error before the first start().
   bool next(Batch& batch);
 
  private:

@@ -60,6 +60,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   raw::check_floating("conv2d", "x", x);
   raw::check_floating("conv2d", "weight", weight);
   raw::check_same_device("conv2d", x, weight);
+  if (bias.defined()) raw::check_same_device("conv2d", x, bias);
   check(x.dim() == 4, "conv2d: expected x (N, C, H, W), got ", x);
   check(weight.dim() == 4, "conv2d: expected weight (K, C/groups, R, S), got ", weight);
   check(x.dtype() == weight.dtype(), "conv2d: x is ", x, ", weight ", weight, ": dtypes must be equal");

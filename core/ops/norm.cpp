@@ -99,6 +99,8 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
   const std::int64_t channels = x.size(1);
   const DType wide = statistics_dtype(x);
   const bool batch_statistics = options.training || !running_mean.defined();
+  for (const Tensor* t : std::initializer_list<const Tensor*>{&gamma, &beta, &running_mean, &running_var})
+    if (t->defined()) raw::check_same_device("batch_norm", x, *t);
   check_channels("gamma", gamma, channels, wide, false);
   check_channels("beta", beta, channels, wide, false);
   check(running_mean.defined() == running_var.defined(), "batch_norm: running_mean and running_var go together");
@@ -137,6 +139,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, doub
   for (int i = 1; i <= over; ++i) n *= x.size(-i);
   for (const Tensor* t : {&gamma, &beta}) {
     if (!t->defined()) continue;
+    raw::check_same_device("layer_norm", x, *t);
     bool fits = t->dim() == over && t->dtype() == x.dtype();
     for (int i = 1; fits && i <= over; ++i) fits = t->size(-i) == x.size(-i);
     check(fits, "layer_norm: ", t == &gamma ? "gamma" : "beta", " is ", *t, ", expected x's dtype and its last ", over,

@@ -117,14 +117,14 @@ Generator& default_generator() {
 
 void manual_seed(std::uint64_t seed) { default_generator() = Generator(seed); }
 
-Tensor rand(const Shape& shape, Generator& generator, DType dtype) {
-  Tensor t = Tensor::empty(shape, dtype);
+Tensor rand(const Shape& shape, Generator& generator, DType dtype, Device device) {
+  Tensor t = Tensor::empty(shape, dtype, device);
   fill_random(t, kernels::Distribution::uniform, 0, 1, generator);
   return t;
 }
 
-Tensor randn(const Shape& shape, Generator& generator, DType dtype) {
-  Tensor t = Tensor::empty(shape, dtype);
+Tensor randn(const Shape& shape, Generator& generator, DType dtype, Device device) {
+  Tensor t = Tensor::empty(shape, dtype, device);
   fill_random(t, kernels::Distribution::normal, 0, 1, generator);
   return t;
 }
@@ -137,12 +137,12 @@ void normal_(Tensor& t, double mean, double deviation, Generator& generator) {
   fill_random(t, kernels::Distribution::normal, mean, deviation, generator);
 }
 
-Tensor randperm(std::int64_t n, Generator& generator) {
+Tensor randperm(std::int64_t n, Generator& generator, Device device) {
   Tensor t = Tensor::arange(n);
   auto* values = t.data<std::int64_t>();
   for (std::int64_t i = n - 1; i > 0; --i)
     std::swap(values[i], values[generator.below(static_cast<std::uint64_t>(i) + 1)]);
-  return t;
+  return t.to(device);
 }
 
 }  // namespace graft

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <graft/core/tensor_state.h>
+#include <graft/kernels/runtime/cuda.h>
 
 namespace graft::raw {
 
@@ -83,6 +84,23 @@ Tensor reduce(ReduceOp op, const Tensor& x, unsigned axes) {
 Tensor cast(const Tensor& x, DType dtype) {
   Tensor y = empty_as(x, dtype);
   copy_into(y, x);
+  return y;
+}
+
+Tensor transfer(const Tensor& x, Device device) {
+  if (x.device().is_cuda() && device.is_cuda()) return transfer(transfer(x, Device::cpu()), device);
+  // A dense tensor is one block of memory, whatever the order of its dimensions: it goes over as it is.
+  const Tensor dense = x.is_dense() ? x : with_format(x, MemoryFormat::contiguous);
+  Tensor y = make_view(Tensor::empty(x.shape(), x.dtype(), device), x.shape(), dense.strides(), 0);
+  const auto bytes = static_cast<std::size_t>(x.numel()) * size_of(x.dtype());
+  if (bytes == 0) return y;
+  if (device.is_cuda()) {
+    runtime::copy_to_device(y.ref().data, dense.ref().data, bytes, current_stream(device));
+  } else {
+    const Stream& stream = current_stream(x.device());
+    runtime::copy_to_host(y.ref().data, dense.ref().data, bytes, stream);
+    runtime::synchronize(stream);
+  }
   return y;
 }
 

@@ -31,6 +31,8 @@ void binary_scalar_into(kernels::BinaryOp op, const Tensor& x, double scalar, Te
 Tensor reduce(kernels::ReduceOp op, const Tensor& x, unsigned axes);
 /// A copy with the given dtype in the same layout (row-major when x is not dense).
 Tensor cast(const Tensor& x, DType dtype);
+/// A copy on another device in the same layout (row-major when x is not dense). To the CPU it waits for x's device.
+Tensor transfer(const Tensor& x, Device device);
 /// x itself, or a copy that lies so.
 Tensor with_format(const Tensor& x, MemoryFormat format);
 

@@ -85,9 +85,11 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEnt
   raw::check_same_device(op, logits, targets);
   check(options.label_smoothing >= 0 && options.label_smoothing <= 1, op, ": label_smoothing must be in [0, 1], got ",
         options.label_smoothing);
-  if (options.class_weights.defined())
+  if (options.class_weights.defined()) {
+    raw::check_same_device(op, logits, options.class_weights);
     check(options.class_weights.shape() == Shape{logits.size(1)} && options.class_weights.dtype() == logits.dtype(), op,
           ": expected class_weights ", name(logits.dtype()), " (", logits.size(1), ",), got ", options.class_weights);
+  }
 
   check(!any_requires_grad({&options.class_weights}), op,
         ": class_weights require grad, and none would reach them; detach() them");

@@ -24,6 +24,17 @@ struct CopyNode final : Node {
   void release() override {}
 };
 
+/// A copy to another device.
+struct TransferNode final : Node {
+  Device from;
+  explicit TransferNode(Device of_input) : from(of_input) {}
+  const char* name() const override { return "to"; }
+  void backward(const Tensor& gy, GradSlots& gx) override {
+    if (gx.needed(0)) gx.put(0, raw::transfer(gy, from));
+  }
+  void release() override {}
+};
+
 struct ReshapeNode final : Node {
   Shape shape;
   explicit ReshapeNode(const Shape& of_input) : shape(of_input) {}
@@ -147,8 +158,7 @@ Tensor contiguous_index(const Tensor& index, const Tensor& x, const char* op) {
 Tensor Tensor::to(Device device) const {
   check(defined(), "to: the tensor is undefined");
   if (device == this->device()) return *this;
-  fail("to: cannot copy ", to_string(*this), " to ", to_string(device),
-       ": this build of graft was made without CUDA kernels; stay on Device::cpu()");
+  return recorded<TransferNode>(raw::transfer(*this, device), *this, this->device());
 }
 
 Tensor Tensor::to(DType dtype) const {

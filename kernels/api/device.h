@@ -14,6 +14,8 @@ struct Device {
 
   static constexpr Device cpu() { return {DeviceType::cpu, 0}; }
   static constexpr Device cuda(int index = 0) { return {DeviceType::cuda, static_cast<std::int8_t>(index)}; }
+  /// cuda:0 where it can be used, else the CPU. (In the runtime, which can ask.)
+  static Device best();
 
   bool is_cpu() const { return type == DeviceType::cpu; }
   bool is_cuda() const { return type == DeviceType::cuda; }

@@ -18,15 +18,15 @@ int cuda_device_count();
 
 struct CudaProperties {
   std::string name;
-  int major = 0, minor = 0;            // compute capability
+  int major = 0, minor = 0;  // compute capability
   int multiprocessors = 0;
-  std::size_t memory = 0;              // bytes of device memory
-  std::size_t shared_per_block = 0;    // bytes that a block may opt in to
+  std::size_t memory = 0;            // bytes of device memory
+  std::size_t shared_per_block = 0;  // bytes that a block may opt in to
 };
 const CudaProperties& cuda_properties(int index);
 
-/// Throws Error unless `status` (a cudaError_t) is success: names the call, CUDA's error name and text, the device, and,
-/// where a kernel failed, the kernels last launched.
+/// Throws Error unless `status` (a cudaError_t) is success: names the call, CUDA's error name and text, the device,
+/// and, where a kernel failed, the kernels last launched.
 void check_cuda(int status, const char* call);
 
 /// The stream that work of `device` goes to when nobody says otherwise: one of our own, non-blocking, one a device.
@@ -44,9 +44,14 @@ void device_free(void* block, const Stream& stream) noexcept;
 /// Page-locked host memory, which copies to and from the device need to overlap with work.
 void* pinned_allocate(std::size_t bytes);
 void pinned_free(void* block) noexcept;
+/// Gives it back once the work that the stream has by now is done.
+void pinned_free_after(void* block, const Stream& stream);
+/// Whether these bytes lie in memory of pinned_allocate.
+bool is_pinned(const void* begin, std::size_t bytes);
 
-/// Starts a copy of `bytes` on the stream; host memory that is not pinned is copied before the call returns where it is
-/// the source.
+/// Starts a copy of `bytes` on the stream. Host memory that is not pinned may be changed as soon as the call returns
+/// where it is the source; pinned memory may not before the copy is done. While a graph is being captured only pinned
+/// host memory takes part; anything else throws Error.
 void copy_to_device(void* to, const void* from, std::size_t bytes, const Stream& stream);
 void copy_to_host(void* to, const void* from, std::size_t bytes, const Stream& stream);
 void copy_on_device(void* to, const void* from, std::size_t bytes, const Stream& stream);

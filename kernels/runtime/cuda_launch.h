@@ -8,7 +8,8 @@
 
 namespace graft::runtime {
 
-/// Lives while one kernel is launched. Makes the stream's device current and opens an NVTX range named after the kernel.
+/// Lives while one kernel is launched. Makes the stream's device current and opens an NVTX range named after the
+/// kernel.
 class LaunchScope {
  public:
   LaunchScope(const char* kernel, const Stream& stream);
@@ -25,5 +26,10 @@ class LaunchScope {
   const char* kernel_;
   const Stream& stream_;
 };
+
+/// Whether every launch is waited for, so that an error is found where it arises: GRAFT_SYNC=1 in the environment, or
+/// what was set last. Not while a graph is being captured.
+void set_synchronous_launches(bool on);
+bool synchronous_launches();
 
 }  // namespace graft::runtime

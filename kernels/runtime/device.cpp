@@ -1,0 +1,115 @@
+// Which CUDA devices there are, and whether they can be used.
+#include <cuda_runtime_api.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/cuda.h>
+#include <graft/kernels/runtime/cuda_check.h>
+
+namespace graft::runtime {
+namespace {
+
+constexpr int kOldest = 80;  // compute capability 8.0: cp.async and bf16 products
+
+/// What asking the driver gave, once.
+struct Devices {
+  int count = 0;
+  std::string why_none;  // when count is 0
+  std::vector<CudaProperties> properties;
+
+  Devices() {
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    if (status != cudaSuccess) count = 0;
+    if (count == 0) {
+      why_none = explain(status);
+      cudaGetLastError();  // a failed question must not look like a failed call later
+      return;
+    }
+    for (int i = 0; i < count; ++i) {
+      cudaDeviceProp p{};
+      CudaProperties& mine = properties.emplace_back();
+      if (cudaGetDeviceProperties(&p, i) != cudaSuccess) {
+        cudaGetLastError();
+        continue;  // major stays 0: refused below
+      }
+      mine = {p.name, p.major, p.minor, p.multiProcessorCount, p.totalGlobalMem, p.sharedMemPerBlockOptin};
+    }
+  }
+
+  static std::string explain(cudaError_t status) {
+    int driver = 0;
+    const bool has_driver = cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0;
+    if (!has_driver)
+      return "no NVIDIA driver is installed on this machine (libcuda.so was not found); use Device::cpu()";
+    if (status == cudaErrorInsufficientDriver)
+      return cat("the NVIDIA driver supports CUDA ", driver / 1000, ".", driver % 1000 / 10,
+                 ", graft was built with CUDA ", CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10,
+                 ": update the driver, or use Device::cpu()");
+    if (status == cudaSuccess || status == cudaErrorNoDevice)
+      return "the NVIDIA driver sees no GPU (is CUDA_VISIBLE_DEVICES set to nothing?); use Device::cpu()";
+    return cat("cudaGetDeviceCount: ", cudaGetErrorName(status), " (", cudaGetErrorString(status),
+               "); use Device::cpu()");
+  }
+};
+
+const Devices& devices() {
+  static const Devices all;
+  return all;
+}
+
+thread_local int current_device = -1;
+
+}  // namespace
+
+int cuda_device_count() { return devices().count; }
+
+std::string cuda_unavailable(int index) {
+  try {
+    const Devices& all = devices();
+    if (all.count == 0) return all.why_none;
+    if (index < 0 || index >= all.count)
+      return cat("there is no cuda:", index, ": this machine has ", all.count,
+                 all.count == 1 ? " CUDA device" : " CUDA devices", ", expected cuda:0",
+                 all.count == 1 ? std::string() : cat(" to cuda:", all.count - 1));
+    const CudaProperties& p = all.properties[static_cast<std::size_t>(index)];
+    if (10 * p.major + p.minor < kOldest)
+      return cat("cuda:", index, " (", p.name, ") has compute capability ", p.major, ".", p.minor,
+                 ", this build has code for ", GRAFT_BUILT_FOR " and later: 8.0 (Ampere) is the oldest; use Device::cpu()");
+    return {};
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
+const CudaProperties& cuda_properties(int index) {
+  const Devices& all = devices();
+  check(index >= 0 && index < all.count, "cuda_properties: ", cuda_unavailable(index));
+  return all.properties[static_cast<std::size_t>(index)];
+}
+
+void require_device(int device) {
+  constexpr int kKnown = 32;
+  static std::atomic<bool> usable[kKnown] = {};
+  if (device >= 0 && device < kKnown && usable[device].load(std::memory_order_relaxed)) return;
+  const std::string why = cuda_unavailable(device);
+  check(why.empty(), "Device::cuda(", device, ") cannot be used: ", why);
+  if (device < kKnown) usable[device].store(true, std::memory_order_relaxed);
+}
+
+void make_current(int device) {
+  if (current_device == device) return;
+  GRAFT_CUDA(cudaSetDevice, device);
+  current_device = device;
+}
+
+}  // namespace graft::runtime
+
+namespace graft {
+
+Device Device::best() { return runtime::cuda_unavailable(0).empty() ? Device::cuda(0) : Device::cpu(); }
+
+}  // namespace graft

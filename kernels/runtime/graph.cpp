@@ -1,0 +1,108 @@
+// Capturing work into graphs, and launching them.
+#include <cuda_runtime_api.h>
+
+#include <exception>
+#include <utility>
+
+#include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/cuda.h>
+#include <graft/kernels/runtime/cuda_check.h>
+#include <graft/kernels/runtime/device_allocator.h>
+#include <graft/kernels/runtime/streams.h>
+
+namespace graft::runtime {
+namespace {
+
+cudaStream_t native(const Stream& stream) { return static_cast<cudaStream_t>(stream.native); }
+
+}  // namespace
+
+struct Graph::Impl {
+  int device = 0;
+  std::uint64_t pool = 0;
+  cudaGraphExec_t exec = nullptr;
+  std::int64_t nodes = 0;
+  std::unique_ptr<Event> launched;  // the end of the last launch
+
+  ~Impl() {
+    try {
+      if (launched) launched->synchronize();
+      if (exec != nullptr) cudaGraphExecDestroy(exec);
+      device_allocator(device).retire_pool(pool);
+    } catch (const std::exception&) {  // the device is lost, and its memory with it
+    }
+  }
+};
+
+Graph::Graph() = default;
+Graph::~Graph() = default;
+Graph::Graph(Graph&&) noexcept = default;
+Graph& Graph::operator=(Graph&&) noexcept = default;
+
+bool Graph::defined() const { return impl_ != nullptr; }
+std::int64_t Graph::node_count() const { return impl_ ? impl_->nodes : 0; }
+
+void Graph::launch(const Stream& stream) {
+  check(defined(), "Graph::launch: nothing was captured (GraphCapture::finish was not called)");
+  check(stream.device == Device::cuda(impl_->device), "Graph::launch: the graph is of cuda:", impl_->device,
+        ", the stream of ", stream.device);
+  make_current(impl_->device);
+  // One graph's launches share memory: each waits for the one before, on whatever stream that was.
+  impl_->launched->wait(stream);
+  check_cuda(cudaGraphLaunch(impl_->exec, native(stream)), "cudaGraphLaunch", stream);
+  impl_->launched->record(stream);
+}
+
+GraphCapture::GraphCapture(Graph& graph, const Stream& stream) : graph_(graph), stream_(stream), scope_(stream) {
+  make_current(stream.device.index);
+  graph_ = Graph();
+  pool_ = device_allocator(stream.device.index).begin_capture();
+  const cudaError_t status = cudaStreamBeginCapture(native(stream), cudaStreamCaptureModeThreadLocal);
+  if (status != cudaSuccess) {
+    device_allocator(stream.device.index).end_capture();
+    check_cuda(status, "cudaStreamBeginCapture", stream);
+  }
+}
+
+GraphCapture::~GraphCapture() {
+  if (!under_way_) return;
+  cudaGraph_t dropped = nullptr;
+  cudaStreamEndCapture(native(stream_), &dropped);
+  cudaGetLastError();
+  if (dropped != nullptr) cudaGraphDestroy(dropped);
+  try {
+    device_allocator(stream_.device.index).end_capture();
+    device_allocator(stream_.device.index).retire_pool(pool_);
+  } catch (const std::exception&) {
+  }
+}
+
+void GraphCapture::finish() {
+  check(under_way_, "GraphCapture::finish: called twice");
+  under_way_ = false;
+  CachingAllocator& allocator = device_allocator(stream_.device.index);
+  auto impl = std::make_unique<Graph::Impl>();
+  impl->device = stream_.device.index;
+  impl->pool = pool_;  // retired with impl, whatever comes
+  cudaGraph_t captured = nullptr;
+  const cudaError_t ended = cudaStreamEndCapture(native(stream_), &captured);
+  allocator.end_capture();
+  if (ended != cudaSuccess) {
+    const std::string why = cat(cudaGetErrorName(ended), " (", cudaGetErrorString(ended), ")");
+    cudaGetLastError();
+    fail("GraphCapture on ", stream_.device, ": something was done that a graph cannot hold: ", why,
+         "; expected only kernels, copies and events on this stream and on streams joined to it again by events");
+  }
+  struct Owner {
+    cudaGraph_t graph;
+    ~Owner() { cudaGraphDestroy(graph); }
+  } owner{captured};
+  std::size_t nodes = 0;
+  GRAFT_CUDA(cudaGraphGetNodes, captured, nullptr, &nodes);
+  impl->nodes = static_cast<std::int64_t>(nodes);
+  GRAFT_CUDA(cudaGraphInstantiate, &impl->exec, captured, 0);
+  impl->launched = std::make_unique<Event>(stream_.device.index);
+  graph_.impl_ = std::move(impl);
+}
+
+}  // namespace graft::runtime

@@ -1,0 +1,50 @@
+// Whether there is a device, and what is said when there is none.
+#include <gtest/gtest.h>
+
+#include <graft/core/cuda.h>
+#include <graft/core/tensor.h>
+#include <graft/kernels/runtime/cuda.h>
+
+#include "support/errors.h"
+
+namespace graft {
+namespace {
+
+TEST(Availability, ReasonAndAnswerAgree) {
+  EXPECT_EQ(cuda::is_available(), cuda::why_not().empty());
+  EXPECT_EQ(cuda::is_available(), cuda::device_count() > 0);
+  EXPECT_EQ(Device::best(), cuda::is_available() ? Device::cuda(0) : Device::cpu());
+}
+
+TEST(Availability, IndexBeyondTheDevices) {
+  EXPECT_FALSE(cuda::is_available(17));
+  EXPECT_FALSE(cuda::is_available(-1));
+  const std::string text = test::error_of([] { Tensor::zeros({2}, DType::f32, Device::cuda(17)); });
+  EXPECT_NE(text, "");
+  if (cuda::is_available()) {
+    test::expect_contains(text, "there is no cuda:17");
+    test::expect_contains(text, "expected cuda:0");
+  } else {
+    test::expect_contains(text, "Device::cpu()");
+  }
+  EXPECT_ERROR(cuda::device_name(17), "");
+}
+
+TEST(Availability, TheDeviceHasANameAndProperties) {
+  if (!cuda::is_available()) GTEST_SKIP() << cuda::why_not();
+  EXPECT_FALSE(cuda::device_name().empty());
+  const runtime::CudaProperties& p = runtime::cuda_properties(0);
+  EXPECT_GE(10 * p.major + p.minor, 80);
+  EXPECT_GT(p.memory, 0u);
+  EXPECT_GT(p.multiprocessors, 0);
+  EXPECT_GE(p.shared_per_block, 48u * 1024);
+}
+
+TEST(Availability, MemoryQuestionsNeedACudaDevice) {
+  EXPECT_ERROR(cuda::memory_stats(Device::cpu()), "expected a CUDA device");
+  EXPECT_ERROR(cuda::release_cache(Device::cpu()), "expected a CUDA device");
+  cuda::synchronize(Device::cpu());
+}
+
+}  // namespace
+}  // namespace graft
