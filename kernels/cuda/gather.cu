@@ -166,18 +166,19 @@ void run_gather(const GatherArgs& args, Stream& stream) {
 // gx (outer, size, inner): a thread has V elements along inner.
 template <class T, int V>
 GRAFT_KERNEL(kThreads)
-add_selected(const T* __restrict__ gy, Index index, T* __restrict__ gx, std::int64_t n, std::int64_t inner,
-             std::int64_t count) {
+add_selected(const T* __restrict__ gy, Index index, T* __restrict__ gx, int n, std::int64_t inner, std::int64_t count) {
   const std::int64_t i = thread_number();
+  if (blockIdx.x == 0)
+    for (int j = static_cast<int>(threadIdx.x); j < n; j += kThreads)
+      if (!index.inside(index.values[j])) index.report(j, index.values[j]);
   if (i >= count) return;
   const std::int64_t runs = inner / V, line = i / runs, column = (i - line * runs) * V;
   const std::int64_t outer = line / index.size, own = line - outer * index.size;
+  const T* const lines = gy + outer * n * inner + column;
   Compute<T> sum[V] = {};
-  for (std::int64_t j = 0; j < n; ++j) {
-    const std::int64_t value = index.values[j];
-    if (i == 0 && !index.inside(value)) index.report(j, value);
-    if (value != own) continue;
-    const Packed<T, V> gradient = load<V>(gy + (outer * n + j) * inner + column);
+  for (int j = 0; j < n; ++j) {
+    if (index.values[j] != own) continue;
+    const Packed<T, V> gradient = load<V>(lines + j * inner);
     GRAFT_UNROLL
     for (int v = 0; v < V; ++v) sum[v] += widen(gradient.at[v]);
   }

@@ -117,22 +117,22 @@ max_pool_gradient(const T* __restrict__ gy, const std::int32_t* __restrict__ ind
   const std::int32_t position = at.row * horizontal.inputs + at.column;
   const std::int64_t plane = at.image * vertical.outputs * horizontal.outputs * plan.channels + at.channel;
   C sum[V] = {};
-  for (int p = rows.begin; p < rows.end; ++p)
-    for (int q = columns.begin; q < columns.end; ++q) {
-      const std::int64_t window = plane + (p * horizontal.outputs + q) * plan.channels;
-      const Packed<std::int32_t, V> from = load<V>(index + window);
+  for (int p = rows.begin; p < rows.end; ++p) {
+    std::int64_t window = plane + (p * horizontal.outputs + columns.begin) * plan.channels;
+    for (int q = columns.begin; q < columns.end; ++q, window += plan.channels) {
+      Packed<std::int32_t, V> from = load<V>(index + window);
       const Packed<T, V> gradient = load<V>(gy + window);
-      bool open[V];
-      GRAFT_UNROLL
-      for (int v = 0; v < V; ++v) open[v] = from.at[v] == position;
-      if (y != nullptr) {  // fused relu
+      if (y != nullptr) {  // fused relu: closed unless positive or NaN
         const Packed<T, V> value = load<V>(y + window);
         GRAFT_UNROLL
-        for (int v = 0; v < V; ++v) open[v] = open[v] && !(widen(value.at[v]) <= 0);
+        for (int v = 0; v < V; ++v)
+          if (widen(value.at[v]) <= 0) from.at[v] = -1;
       }
       GRAFT_UNROLL
-      for (int v = 0; v < V; ++v) sum[v] += open[v] ? widen(gradient.at[v]) : C(0);
+      for (int v = 0; v < V; ++v)
+        if (from.at[v] == position) sum[v] += widen(gradient.at[v]);
     }
+  }
   Packed<T, V> result;
   GRAFT_UNROLL
   for (int v = 0; v < V; ++v) result.at[v] = narrow<T>(sum[v]);
@@ -184,12 +184,14 @@ average_pool_windows(const T* __restrict__ x, T* __restrict__ y, AveragePlan a, 
   const T* const plane = x + at.image * a.vertical.inputs * a.horizontal.inputs * a.channels + at.channel;
   const Range rows = a.vertical.inputs_of(at.row), columns = a.horizontal.inputs_of(at.column);
   C sum[V] = {};
-  for (int h = rows.begin; h < rows.end; ++h)
-    for (int w = columns.begin; w < columns.end; ++w) {
-      const Packed<T, V> value = load<V>(plane + (h * a.horizontal.inputs + w) * a.channels);
+  for (int h = rows.begin; h < rows.end; ++h) {
+    const T* input = plane + (h * a.horizontal.inputs + columns.begin) * a.channels;
+    for (int w = columns.begin; w < columns.end; ++w, input += a.channels) {
+      const Packed<T, V> value = load<V>(input);
       GRAFT_UNROLL
       for (int v = 0; v < V; ++v) sum[v] += widen(value.at[v]);
     }
+  }
   const C divisor = a.template divisor<C>(rows, columns);
   Packed<T, V> result;
   GRAFT_UNROLL

@@ -127,6 +127,27 @@ std::vector<OpCase> index_cases() {
   select("middle", {3, 9, 5}, 1, 11);
   select("empty_index", {3, 5}, 0, 0);
   select("vector", {65}, 0, 9);
+  select("rows_of_vectors", {5, 16}, 0, 9);
+  select("outer_rows_of_vectors", {2, 3, 32}, 1, 7);
+  // Long indices: more than a block of a device's sort, more than 256 positions, and all in one place.
+  select("long", {300, 3}, 0, 2600);
+  select("long_in_the_middle", {2, 5, 8}, 1, 1500);
+  select("long_into_one_row", {1, 5}, 0, 1100);
+  cases.push_back(op_case("unaligned", {DType::f32, DType::bf16, DType::u8}, kRounded, [](Maker& make) {
+    Layout layout;
+    layout.offset = 1;
+    const TensorRef x = make.input({5, 16}, layout, 0, 200);
+    const TensorRef index = make.whole(DType::i64, {7}, 0, 4);
+    return IndexSelectArgs{x, index, make.output("y", {7, 16}, layout), 0};
+  }));
+  for (const std::int64_t count : {7, 1100})
+    cases.push_back(op_case("unaligned_" + std::to_string(count), kFloats, sum_of(count), [=](Maker& make) {
+      Layout layout;
+      layout.offset = 1;
+      const TensorRef gy = make.input({count, 16}, layout);
+      const TensorRef index = make.whole(DType::i64, {count}, 0, 4);
+      return IndexSelectBackwardArgs{gy, index, make.output("gx", {5, 16}, layout), 0};
+    }));
   auto gather = [&](const char* variant, const Shape& x_shape, const Shape& index_shape, int axis) {
     cases.push_back(op_case(variant, {DType::f32, DType::bf16, DType::i64}, kRounded, [=](Maker& make) {
       const TensorRef x = make.input(x_shape, {}, -100, 100);
@@ -143,6 +164,11 @@ std::vector<OpCase> index_cases() {
   gather("more_than_there_are", {5, 3}, {5, 17}, 1);
   gather("columns", {9, 17}, {4, 17}, 0);
   gather("smaller_index", {5, 9, 7}, {3, 11, 2}, 1);
+  gather("vector", {33}, {7}, 0);
+  gather("empty_index", {5, 3}, {5, 0}, 1);
+  gather("outermost", {9, 3, 5}, {17, 2, 5}, 0);
+  gather("long", {2, 300}, {2, 1300}, 1);
+  gather("long_smaller_index", {1100, 3, 4}, {1100, 2, 3}, 0);
   return cases;
 }
 
@@ -210,12 +236,16 @@ struct Update {
   std::int64_t step = 1;
   bool mask = false;
   double grad_scale = 1;
+  std::vector<Shape> shapes = {{7, 33}, {1}, {4, 3, 3, 3}, {0}};
+  int offset = 0;  // of param, grad and mask from an aligned address
+  DType mask_dtype = DType::u8;
 };
 
 std::vector<OptimParam> make_params(Maker& make, const Update& update, int states) {
   std::vector<OptimParam> params;
-  for (const Shape& shape : {Shape{7, 33}, Shape{1}, Shape{4, 3, 3, 3}, Shape{0}}) {
-    const Layout layout = shape.rank() == 4 ? Layout::channels_last() : Layout{};
+  for (const Shape& shape : update.shapes) {
+    Layout layout = shape.rank() == 4 ? Layout::channels_last() : Layout{};
+    layout.offset = update.offset;
     OptimParam p;
     p.param = make.in_out("param", make.input(shape, layout));
     p.grad = make.input(shape, layout);
@@ -227,7 +257,7 @@ std::vector<OptimParam> make_params(Maker& make, const Update& update, int state
     };
     if (states > 0) p.state0 = state("state0", -1);
     if (states > 1) p.state1 = state("state1", 0);
-    if (update.mask) p.mask = make.whole(DType::u8, shape, 0, 1, layout);
+    if (update.mask) p.mask = make.whole(update.mask_dtype, shape, 0, 1, layout);
     p.lr = 0.1;
     p.weight_decay = update.weight_decay;
     p.multiplier = update.multiplier;
@@ -250,12 +280,26 @@ std::vector<OpCase> optim_cases() {
       {"clipped", 0.01, 1, 2, false, 0.125},
       {"everything", 0.1, 0.5, 100, true, 0.3},
   };
+  // Lists and parameters longer than what one launch of a device and one block take.
+  std::vector<Shape> hundred(100, Shape{3}), thousand;
+  for (const std::int64_t size : {1, 7, 33, 1000}) hundred.push_back({size});
+  for (int i = 0; i < 950; ++i) thousand.push_back({i % 2 + 1});
+  const std::vector<Shape> large = {{9001}, {2, 8192}};
+  const std::vector<Update> lists = {
+      {"hundred_params", 0.01, 1, 3, false, 1, hundred},
+      {"thousand_params", 0.01, 1, 3, false, 1, thousand},
+      {"large_params", 0.01, 0.5, 3, false, 1, large},
+      {"large_params_mask", 0.01, 1, 3, true, 0.5, large, 0, DType::boolean},
+      {"unaligned", 0.01, 1, 1, true, 0.5, {{7, 33}, {1000}}, 1},
+  };
   // About eight roundings of numbers up to 2.
   const Tolerance sgd_tolerance{.relative = 2, .absolute = 8};
   // As well, the quotient of moments up to 1 / 0.1 each by bias corrections, times lr = 0.1: 32 epsilons of numbers up
   // to 4. Where v is near 0 the quotient is large, and its error relative to it.
   const Tolerance adam_tolerance{.relative = 8, .absolute = 64};
-  for (const Update& update : updates) {
+  std::vector<Update> all = updates;
+  all.insert(all.end(), lists.begin(), lists.end());
+  for (const Update& update : all) {
     struct Momentum {
       const char* variant;
       double momentum, dampening;

@@ -18,11 +18,17 @@ struct Pool {
   std::string variant;
   Shape x;
   PoolGeometry geometry = {};
+  int offset = 0;  // of every tensor from an aligned address
 
   Shape y() const {
     const PoolGeometry& g = geometry;
     return {x[0], x[1], conv_output_size(x[2], g.kernel_h, g.stride_h, g.padding_h, g.dilation_h),
             conv_output_size(x[3], g.kernel_w, g.stride_w, g.padding_w, g.dilation_w)};
+  }
+  Layout layout() const {
+    Layout layout = Layout::channels_last();
+    layout.offset = offset;
+    return layout;
   }
 };
 
@@ -43,10 +49,17 @@ std::vector<Pool> pools() {
       {"uneven", {2, 3, 9, 12}, {2, 4, 1, 3, 1, 0, 1, 1, true}},
       {"empty_batch", {0, 3, 6, 6}},
       {"one_pixel", {1, 1, 1, 1}, geometry(2, 1, 1)},
+      {"one_channel", {2, 1, 7, 6}, geometry(3, 2, 1)},
+      {"eight_channels", {2, 8, 7, 6}, geometry(3, 2, 1)},
+      {"many_channels", {1, 136, 5, 4}, geometry(3, 2, 1)},
+      {"unaligned", {1, 16, 6, 5}, geometry(3, 2, 1), 1},
+      {"wide_overlap", {1, 8, 9, 7}, geometry(5, 1, 2)},
   };
 }
 
-TensorRef make_picture(Maker& make, const Shape& shape) { return make.input(shape, Layout::channels_last()); }
+TensorRef make_picture(Maker& make, const Shape& shape, const Layout& layout = Layout::channels_last()) {
+  return make.input(shape, layout);
+}
 
 // The positions of the maxima in some picture, as the forward op would have kept them.
 TensorRef make_index(Maker& make, const Pool& pool, std::vector<double>* maxima = nullptr) {
@@ -61,7 +74,7 @@ TensorRef make_index(Maker& make, const Pool& pool, std::vector<double>* maxima 
   if (maxima != nullptr) *maxima = scratch.read(args.y);
   std::vector<double> index = scratch.read(args.index);
   if (index.empty()) index = {0};
-  return make.values_of(DType::i32, pool.y(), index, Layout::channels_last());
+  return make.values_of(DType::i32, pool.y(), index, pool.layout());
 }
 
 std::vector<OpCase> max_pool_cases() {
@@ -74,10 +87,10 @@ std::vector<OpCase> max_pool_cases() {
                      std::function<void(Maker&, const TensorRef&)> prepare = {}) {
     cases.push_back(op_case(variant, kFloats, kRounded, [=](Maker& make) {
       MaxPoolArgs args;
-      args.x = make_picture(make, pool.x);
+      args.x = make_picture(make, pool.x, pool.layout());
       if (prepare) prepare(make, args.x);
-      args.y = make.output("y", pool.y(), Layout::channels_last());
-      if (index) args.index = make.output_of(DType::i32, "index", pool.y(), Layout::channels_last());
+      args.y = make.output("y", pool.y(), pool.layout());
+      if (index) args.index = make.output_of(DType::i32, "index", pool.y(), pool.layout());
       args.geometry = pool.geometry;
       args.relu = relu;
       return args;
@@ -90,8 +103,8 @@ std::vector<OpCase> max_pool_cases() {
                             sum_of(pool.geometry.kernel_h * pool.geometry.kernel_w), [pool](Maker& make) {
                               MaxPoolBackwardArgs args;
                               args.index = make_index(make, pool);
-                              args.gy = make_picture(make, pool.y());
-                              args.gx = make.output("gx", pool.x, Layout::channels_last());
+                              args.gy = make_picture(make, pool.y(), pool.layout());
+                              args.gx = make.output("gx", pool.x, pool.layout());
                               args.geometry = pool.geometry;
                               return args;
                             }));
@@ -132,15 +145,17 @@ std::vector<OpCase> avg_pool_cases() {
   std::vector<Pool> all = pools();
   all.push_back({"count_inside_only", {2, 9, 7, 8}, geometry(3, 2, 1, 1, false)});
   all.push_back({"count_inside_only_even", {1, 5, 6, 6}, geometry(4, 1, 2, 1, false)});
+  all.push_back({"large_windows", {2, 8, 9, 9}, geometry(7, 1, 3)});
+  all.push_back({"large_windows_inside_only", {1, 3, 9, 9}, geometry(6, 3, 3, 1, false)});
   for (const Pool& pool : all) {
     const Tolerance tolerance = sum_of(pool.geometry.kernel_h * pool.geometry.kernel_w);
     cases.push_back(op_case(pool.variant, kFloats, tolerance, [pool](Maker& make) {
-      const TensorRef x = make_picture(make, pool.x);
-      return AvgPoolArgs{x, make.output("y", pool.y(), Layout::channels_last()), pool.geometry};
+      const TensorRef x = make_picture(make, pool.x, pool.layout());
+      return AvgPoolArgs{x, make.output("y", pool.y(), pool.layout()), pool.geometry};
     }));
     cases.push_back(op_case(pool.variant, kFloats, tolerance, [pool](Maker& make) {
-      const TensorRef gy = make_picture(make, pool.y());
-      return AvgPoolBackwardArgs{gy, make.output("gx", pool.x, Layout::channels_last()), pool.geometry};
+      const TensorRef gy = make_picture(make, pool.y(), pool.layout());
+      return AvgPoolBackwardArgs{gy, make.output("gx", pool.x, pool.layout()), pool.geometry};
     }));
   }
   cases.push_back(op_case("nan_and_inf", kFloats, sum_of(4), [](Maker& make) {
@@ -167,6 +182,9 @@ std::vector<OpCase> adaptive_cases() {
     }));
   };
   both("global", {3, 33, 7, 5}, 1, 1);
+  both("global_one_channel", {2, 1, 9, 9}, 1, 1);
+  both("global_many_channels", {1, 300, 6, 6}, 1, 1);
+  both("large_uneven_bins", {2, 16, 13, 17}, 2, 3);
   both("same_size", {1, 5, 6, 6}, 6, 6);
   both("uneven_bins", {2, 7, 10, 7}, 3, 4);
   both("more_out_than_in", {1, 3, 3, 2}, 7, 7);
