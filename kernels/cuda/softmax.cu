@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kWide = 512;  // threads of a row that does not fit the registers
 
-// e = std::exp(x - max):  softmax e / sum(e), log-softmax x - max - log(sum(e)).
+// e = exp(x - max):  softmax e / sum(e), log-softmax x - max - log(sum(e)).
 template <class T, int Lanes, int V, int E>
 GRAFT_KERNEL(kRowThreads<Lanes>)
 softmax_rows(const T* x, T* y, std::int64_t rows, int n, bool log) {
