@@ -1,7 +1,7 @@
 // Watches what the threads of a kernel do to memory. The kernels are compiled with -fsanitize=thread, which puts a call
 // before every load and store; those calls come here, not to TSan. Found: accesses outside any allocation or shared
-// variable, after a free, misaligned, reads of bytes that nothing wrote, and races: two accesses, one of them a write, that
-// no synchronisation orders, by threads of one block (vector clocks) or of different blocks of a launch.
+// variable, after a free, misaligned, reads of bytes that nothing wrote, and races: two accesses, one of them a write,
+// that no synchronisation orders, by threads of one block (vector clocks) or of different blocks of a launch.
 #pragma once
 
 #include <cstddef>
@@ -12,14 +12,21 @@
 
 namespace graft::simt::checker {
 
+/// Whether the kernels are watched; while they are not, nothing else here is called.
+extern bool active;
+inline bool enabled() { return active; }
+
+/// Told by the runtime before each grid: whether it is to be watched. Never is in a build whose kernels are not instrumented.
+void set_active(bool on);
+
 // --- told by the scheduler ------------------------------------------------------------------------------------------
 
 void grid_begin(const LaunchDims& dims);
 void grid_end();
 
-/// A block (or a cluster of `blocks` blocks that run together) begins with `threads` threads in all; thread t belongs to
-/// block first_block + t / (threads / blocks). Its shared memory, `arena_bytes` at each arena, is outside any variable
-/// until declared, and nothing has been written to it.
+/// A block (or a cluster of `blocks` blocks that run together) begins with `threads` threads in all; thread t belongs
+/// to block first_block + t / (threads / blocks). Its shared memory, `arena_bytes` at each arena, is outside any
+/// variable until declared, and nothing has been written to it.
 void block_begin(std::uint64_t first_block, unsigned blocks, unsigned threads);
 void declare_shared(const void* begin, std::size_t bytes);
 void block_end();
@@ -36,10 +43,13 @@ void join_all();
 void release(const void* object, unsigned thread);
 void acquire(const void* object, unsigned thread);
 
-// --- accesses that the emulator performs for the running thread (asynchronous copies, ldmatrix, atomics) ---------------
+// --- accesses that the emulator performs for the running thread (asynchronous copies, ldmatrix, atomics)
+// ---------------
 
 void read(const void* p, std::size_t bytes, Loc where);
 void write(const void* p, std::size_t bytes, Loc where);
+/// An asynchronous copy that was started now writes these bytes at some time until the write() that completes it.
+void will_write(const void* p, std::size_t bytes, Loc where);
 /// Atomic accesses do not race with one another.
 void atomic(const void* p, std::size_t bytes, Loc where);
 

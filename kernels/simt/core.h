@@ -1,54 +1,116 @@
+// The emulator's face to the rest: options, reports, launching, and the few calls that the words of launch.cuh expand
+// to.
+//
+// A kernel runs on the host, one grid at a time: its blocks one after another (the blocks of a cluster together), each
+// thread of a block as a fiber. A thread runs until it waits; then a thread of the same warp goes on, and only when the
+// whole warp waits the next warp. This greed is the worst that a kernel with a missing barrier can meet, where a fair
+// round would keep the warps in step and hide it.
 #pragma once
-#include <cstdint>
-#include <cstddef>
-#include <functional>
-#include <string>
-#include <vector>
+
 #include <vector_types.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// Written by the scheduler, constant as long as a kernel's thread runs; `const` also spares the reads a check of their
+// own.
+extern const uint3 threadIdx, blockIdx;
+extern const dim3 blockDim, gridDim;
+
 namespace graft::simt {
+
+// --- what happens, and in which order -------------------------------------------------------------------------------
+
+/// The order in which threads, warps and blocks get their turn.
 enum class Order { Forward, Reverse, Random };
-struct Options {
-  Order order = Order::Forward;
-  uint64_t seed = 1;
-  bool strict_barrier = true;   // barrier must be reached by all threads, from one source line
-  bool lazy_async = true;       // cp.async / wgmma / TMA are performed as late as the rules allow
-  bool lazy_streams = false;
-  bool shuffle_blocks = true;
-  size_t stack_bytes = 0;
+
+/// A place in a kernel's source where threads wait: a barrier, or a wait for asynchronous work.
+struct Site {
+  std::string file;
+  int line = 0;
+  std::string what{};    // "__syncthreads"
+  std::string kernel{};  // the launch's name
+  bool operator==(const Site&) const = default;
 };
-Options& options();             // initialised from SIMT_ORDER, SIMT_SEED, SIMT_STREAMS, SIMT_ASYNC
-struct Stats { uint64_t switches = 0, blocks = 0, threads = 0, barriers = 0, collectives = 0; };
+
+struct Options {
+  Order order = Order::Forward;  // SIMT_ORDER=forward, reverse, random
+  std::uint64_t seed = 1;        // SIMT_SEED: of the random order
+  bool lazy_async = true;     // SIMT_ASYNC=lazy, eager: cp.async, TMA and wgmma happen as late, or as early, as allowed
+  bool lazy_streams = false;  // SIMT_STREAMS=eager, lazy: the same for streams
+  bool check = true;          // SIMT_CHECK=0: do not watch memory
+  std::size_t shared_limit = 232448;  // bytes of shared memory that a block may have, static and dynamic together
+  Site omit{};                        // the barrier of this file and line does nothing (negative tests)
+};
+/// The options in force; change them between launches only.
+Options& options();
+
+struct Stats {
+  std::uint64_t switches = 0, blocks = 0, threads = 0, barriers = 0, collectives = 0;
+};
 Stats& stats();
-const std::string& last_report();   // text of the last emulator error
+
+/// The barrier sites that have run since clear_sites(), each once a kernel.
+std::vector<Site> sites();
+void clear_sites();
+
+// --- reports --------------------------------------------------------------------------------------------------------
+
+/// A place in a kernel's source.
+struct Loc {
+  const char* file;
+  int line;
+};
+
+/// What was wrong with the last grid that failed; empty when nothing did since clear_report().
+const std::string& last_report();
 void clear_report();
 
-struct Loc { const char* file; int line; };
-// ---- called from device code ----
-void block_barrier(int id, int nthreads, Loc, const char* what);  // nthreads<=0: whole block
-int  block_reduce_barrier(int kind, int pred, Loc);               // 0 count,1 and,2 or
-using Combine = void (*)(void** lane_args, unsigned mask);
-void warp_collective(unsigned mask, void* lane_arg, Combine, const char* what, Loc, bool memory_order);
-uint64_t warp_shfl(int kind, unsigned mask, uint64_t v, int arg, int width, Loc);
-unsigned warp_vote(unsigned mask, int pred, Loc);
-void yield_spin(Loc, const char* what);
-void* static_shared(const void* key, size_t bytes, size_t align);
-void* dynamic_shared(size_t* bytes = nullptr);
-uint32_t shared_addr(const void* p);    // 32-bit "shared window" address as PTX sees it
-void* shared_ptr32(uint32_t a);
-void cp_async(void* dst, const void* src, int bytes, int src_bytes, Loc);
-void cp_async_commit();
-void cp_async_wait(int keep);
-void mbar_init(uint64_t*, int); void mbar_arrive(uint64_t*, int tx, bool arrive); bool mbar_test(uint64_t*, int parity);
-void bulk_copy(uint64_t* bar, int bytes, std::function<void()>);
-void async_issue(std::function<void()>); void async_commit(); void async_wait(int keep);
-[[noreturn]] void device_fail(const char* fmt, ...);
-unsigned lane_id(); unsigned warp_id();
+/// Reports an error of the running thread, "kernel: file:line: what [block (x,y,z), thread (x,y,z)]", and abandons the
+/// grid. While a grid runs only. Nothing is unwound: a caller that holds heap memory calls the two halves instead.
+[[noreturn]] void device_fail(Loc where, std::string_view what);
+void report_failure(Loc where, std::string_view what);
+[[noreturn]] void abandon_thread();
 
-struct LaunchDims { dim3 grid, block; size_t smem; dim3 cluster; const char* name; };
-void run_grid(const LaunchDims&, const std::function<void()>& body);     // synchronous
-int  enqueue(void* stream, std::function<void()> op, const char* what);  // goes through the stream/graph layer
-int  enqueue_launch(void* stream, const LaunchDims&, std::function<void()> body);
-}  // namespace simt
-extern uint3 threadIdx, blockIdx;
-extern dim3 blockDim, gridDim;
+/// "block (x,y,z), thread (x,y,z)" of a thread of the running group (a block, or the blocks of a cluster, numbered in a
+/// row).
+std::string thread_name(unsigned thread);
+
+/// Whether a kernel's thread is what runs at this moment.
+bool in_kernel();
+
+/// Where the stacks of all kernel threads lie; fixed for the process.
+struct StackRange {
+  const void *begin, *end;
+};
+StackRange fiber_stacks();
+
+// --- launching ------------------------------------------------------------------------------------------------------
+
+struct LaunchDims {
+  dim3 grid, block;
+  std::size_t smem = 0;  // dynamic shared memory in bytes
+  dim3 cluster{1};
+  const char* name = "kernel";
+};
+
+/// Runs body() for every thread of the grid and returns when all have; on an error last_report() tells. Host threads
+/// take turns, grid by grid.
+void run_grid(const LaunchDims& dims, const std::function<void()>& body);
+
+/// The launch and other work, through the streams and graphs of the emulated runtime. A cudaError_t comes back.
+int enqueue_launch(void* stream, const LaunchDims& dims, std::function<void()> body);
+int enqueue(void* stream, std::function<void()> operation, const char* what);
+
+// --- shared memory --------------------------------------------------------------------------------------------------
+
+/// The block's variable that `key` names, made at its first use.
+void* static_shared(const void* key, std::size_t bytes, std::size_t alignment);
+/// The launch's dynamic shared memory, 1024-byte aligned.
+void* dynamic_shared();
+
+}  // namespace graft::simt

@@ -1,81 +1,150 @@
+// The device side of CUDA for the host compiler: what nvcc knows in device code without a header.
 #pragma once
-// Device-side API of the emulation (what nvcc predeclares in device code).
-#include <cmath>
+
+#include <graft/kernels/simt/device_atomics.h>
+#include <graft/kernels/simt/device_calls.h>
+#include <graft/kernels/simt/device_math.h>
+
+#include <cstdint>
 #include <cstring>
 #include <type_traits>
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <graft/kernels/simt/core.h>
-#define SIMT_LOC ::graft::simt::Loc{__file, __line}
-#define SIMT_SITE const char* __file = __builtin_FILE(), int __line = __builtin_LINE()
-static constexpr int warpSize = 32;
 
-inline void __syncthreads(SIMT_SITE) { graft::simt::block_barrier(0, 0, SIMT_LOC, "__syncthreads"); }
-inline int __syncthreads_count(int p, SIMT_SITE) { return graft::simt::block_reduce_barrier(0, p, SIMT_LOC); }
-inline int __syncthreads_and(int p, SIMT_SITE) { return graft::simt::block_reduce_barrier(1, p, SIMT_LOC); }
-inline int __syncthreads_or(int p, SIMT_SITE) { return graft::simt::block_reduce_barrier(2, p, SIMT_LOC); }
-inline void __syncwarp(unsigned m = 0xffffffffu, SIMT_SITE) { graft::simt::warp_collective(m, nullptr, nullptr, "__syncwarp", SIMT_LOC, true); }
+inline constexpr int warpSize = 32;
+
+// --- barriers and fences --------------------------------------------------------------------------------------------
+
+inline void __syncthreads(SIMT_SITE) {
+  graft::simt::block_barrier(graft::simt::Vote::none, 0, SIMT_LOC, "__syncthreads");
+}
+inline int __syncthreads_count(int predicate, SIMT_SITE) {
+  return graft::simt::block_barrier(graft::simt::Vote::count, predicate, SIMT_LOC, "__syncthreads_count");
+}
+inline int __syncthreads_and(int predicate, SIMT_SITE) {
+  return graft::simt::block_barrier(graft::simt::Vote::all, predicate, SIMT_LOC, "__syncthreads_and");
+}
+inline int __syncthreads_or(int predicate, SIMT_SITE) {
+  return graft::simt::block_barrier(graft::simt::Vote::any, predicate, SIMT_LOC, "__syncthreads_or");
+}
+inline void __syncwarp(unsigned mask = 0xffffffffu, SIMT_SITE) { graft::simt::warp_barrier(mask, SIMT_LOC); }
+
+// One host thread runs the whole grid, in program order: fences have nothing to do.
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 inline void __threadfence_system() {}
+
 inline void __nanosleep(unsigned, SIMT_SITE) { graft::simt::yield_spin(SIMT_LOC, "__nanosleep"); }
-inline unsigned __activemask() { return 0xffffffffu; }  // do not use in kernels; kept for assertions only
+[[noreturn]] inline void __trap(SIMT_SITE) { graft::simt::device_fail(SIMT_LOC, "__trap"); }
+
+// --- shuffles -------------------------------------------------------------------------------------------------------
 
 namespace graft::simt {
-template <class T> inline T shfl(int kind, unsigned m, T v, int a, int w, Loc l) {
+
+template <class T>
+std::uint64_t to_bits(T value) {
   static_assert(sizeof(T) <= 8 && std::is_trivially_copyable_v<T>);
-  uint64_t u = 0; std::memcpy(&u, &v, sizeof v); u = warp_shfl(kind, m, u, a, w, l); std::memcpy(&v, &u, sizeof v); return v;
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, static_cast<const void*>(&value), sizeof value);
+  return bits;
 }
-}
-template <class T> inline T __shfl_sync(unsigned m, T v, int src, int w = 32, SIMT_SITE) { return graft::simt::shfl(0, m, v, src, w, SIMT_LOC); }
-template <class T> inline T __shfl_up_sync(unsigned m, T v, unsigned d, int w = 32, SIMT_SITE) { return graft::simt::shfl(1, m, v, (int)d, w, SIMT_LOC); }
-template <class T> inline T __shfl_down_sync(unsigned m, T v, unsigned d, int w = 32, SIMT_SITE) { return graft::simt::shfl(2, m, v, (int)d, w, SIMT_LOC); }
-template <class T> inline T __shfl_xor_sync(unsigned m, T v, int x, int w = 32, SIMT_SITE) { return graft::simt::shfl(3, m, v, x, w, SIMT_LOC); }
-inline unsigned __ballot_sync(unsigned m, int p, SIMT_SITE) { return graft::simt::warp_vote(m, p, SIMT_LOC); }
-inline int __any_sync(unsigned m, int p, SIMT_SITE) { return graft::simt::warp_vote(m, p, SIMT_LOC) != 0; }
-inline int __all_sync(unsigned m, int p, SIMT_SITE) { return (graft::simt::warp_vote(m, p, SIMT_LOC) & m) == m; }
 
-// ---- atomics: real atomics so that TSan treats them as such ----
-namespace graft::simt {
-template <class T, class F> inline T rmw(T* p, F f) {
-  using U = std::conditional_t<sizeof(T) == 8, uint64_t, std::conditional_t<sizeof(T) == 4, uint32_t, uint16_t>>;
-  U o = __atomic_load_n((U*)p, __ATOMIC_RELAXED), n; T ov;
-  do { std::memcpy(&ov, &o, sizeof o); T nv = f(ov); std::memcpy(&n, &nv, sizeof n); }
-  while (!__atomic_compare_exchange_n((U*)p, &o, n, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-  return ov;
+template <class T>
+T from_bits(std::uint64_t bits) {
+  T value;
+  std::memcpy(static_cast<void*>(&value), &bits, sizeof value);
+  return value;
 }
-}
-template <class T> inline T atomicAdd(T* p, std::type_identity_t<T> v) { return graft::simt::rmw(p, [=](T o) { return T(o + v); }); }
-template <class T> inline T atomicSub(T* p, std::type_identity_t<T> v) { return graft::simt::rmw(p, [=](T o) { return T(o - v); }); }
-template <class T> inline T atomicMax(T* p, std::type_identity_t<T> v) { return graft::simt::rmw(p, [=](T o) { return o > v ? o : v; }); }
-template <class T> inline T atomicMin(T* p, std::type_identity_t<T> v) { return graft::simt::rmw(p, [=](T o) { return o < v ? o : v; }); }
-template <class T> inline T atomicExch(T* p, std::type_identity_t<T> v) { return graft::simt::rmw(p, [=](T) { return v; }); }
-template <class T> inline T atomicOr(T* p, std::type_identity_t<T> v) { return graft::simt::rmw(p, [=](T o) { return T(o | v); }); }
-template <class T> inline T atomicAnd(T* p, std::type_identity_t<T> v) { return graft::simt::rmw(p, [=](T o) { return T(o & v); }); }
-template <class T> inline T atomicCAS(T* p, std::type_identity_t<T> c, std::type_identity_t<T> v) { return graft::simt::rmw(p, [=](T o) { return o == c ? v : o; }); }
 
-// ---- loads, bits, maths ----
-template <class T> inline T __ldg(const T* p) { return *p; }
-template <class T> inline T __ldcs(const T* p) { return *p; }
-template <class T> inline void __stcs(T* p, T v) { *p = v; }
-inline float __expf(float x) { return expf(x); }
-inline float __logf(float x) { return logf(x); }
-inline float __fdividef(float a, float b) { return a / b; }
-inline float __frcp_rn(float a) { return 1.0f / a; }
-inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-inline double __dmul_rn(double a, double b) { return a * b; }
-inline double __dadd_rn(double a, double b) { return a + b; }
-inline int __float_as_int(float f) { int i; std::memcpy(&i, &f, 4); return i; }
-inline unsigned __float_as_uint(float f) { unsigned i; std::memcpy(&i, &f, 4); return i; }
-inline float __int_as_float(int i) { float f; std::memcpy(&f, &i, 4); return f; }
-inline float __uint_as_float(unsigned i) { float f; std::memcpy(&f, &i, 4); return f; }
-inline int __popc(unsigned x) { return __builtin_popcount(x); }
-inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
-inline int __ffs(int x) { return __builtin_ffs(x); }
-inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((uint64_t)a * b) >> 32); }
-inline int min(int a, int b) { return a < b ? a : b; }
-inline int max(int a, int b) { return a > b ? a : b; }
-inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
-inline unsigned max(unsigned a, unsigned b) { return a > b ? a : b; }
-[[noreturn]] inline void __trap() { graft::simt::device_fail("__trap()"); }
+template <class T>
+T shuffle(Shuffle kind, unsigned mask, T value, int argument, int width, Loc where) {
+  return from_bits<T>(warp_shuffle(kind, mask, to_bits(value), argument, width, where));
+}
+
+}  // namespace graft::simt
+
+template <class T>
+T __shfl_sync(unsigned mask, T value, int source, int width = 32, SIMT_SITE) {
+  return graft::simt::shuffle(graft::simt::Shuffle::index, mask, value, source, width, SIMT_LOC);
+}
+template <class T>
+T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, SIMT_SITE) {
+  return graft::simt::shuffle(graft::simt::Shuffle::up, mask, value, static_cast<int>(delta), width, SIMT_LOC);
+}
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, SIMT_SITE) {
+  return graft::simt::shuffle(graft::simt::Shuffle::down, mask, value, static_cast<int>(delta), width, SIMT_LOC);
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32, SIMT_SITE) {
+  return graft::simt::shuffle(graft::simt::Shuffle::exclusive_or, mask, value, lanes, width, SIMT_LOC);
+}
+
+// --- votes, matches, reductions -------------------------------------------------------------------------------------
+
+inline unsigned __ballot_sync(unsigned mask, int predicate, SIMT_SITE) {
+  return graft::simt::warp_ballot(mask, predicate, SIMT_LOC, "__ballot_sync");
+}
+inline int __any_sync(unsigned mask, int predicate, SIMT_SITE) {
+  return graft::simt::warp_ballot(mask, predicate, SIMT_LOC, "__any_sync") != 0;
+}
+inline int __all_sync(unsigned mask, int predicate, SIMT_SITE) {
+  return graft::simt::warp_ballot(mask, predicate, SIMT_LOC, "__all_sync") == mask;
+}
+
+template <class T>
+unsigned __match_any_sync(unsigned mask, T value, SIMT_SITE) {
+  return graft::simt::warp_match(mask, graft::simt::to_bits(value), SIMT_LOC, "__match_any_sync");
+}
+template <class T>
+unsigned __match_all_sync(unsigned mask, T value, int* all_equal, SIMT_SITE) {
+  *all_equal = graft::simt::warp_match(mask, graft::simt::to_bits(value), SIMT_LOC, "__match_all_sync") == mask;
+  return *all_equal ? mask : 0u;
+}
+
+inline unsigned __reduce_add_sync(unsigned mask, unsigned value, SIMT_SITE) {
+  return graft::simt::warp_reduction(graft::simt::Reduction::add, mask, value, SIMT_LOC);
+}
+inline unsigned __reduce_min_sync(unsigned mask, unsigned value, SIMT_SITE) {
+  return graft::simt::warp_reduction(graft::simt::Reduction::minimum, mask, value, SIMT_LOC);
+}
+inline unsigned __reduce_max_sync(unsigned mask, unsigned value, SIMT_SITE) {
+  return graft::simt::warp_reduction(graft::simt::Reduction::maximum, mask, value, SIMT_LOC);
+}
+inline int __reduce_add_sync(unsigned mask, int value, SIMT_SITE) {
+  return static_cast<int>(
+      graft::simt::warp_reduction(graft::simt::Reduction::add, mask, static_cast<unsigned>(value), SIMT_LOC));
+}
+inline int __reduce_min_sync(unsigned mask, int value, SIMT_SITE) {
+  return static_cast<int>(graft::simt::warp_reduction(graft::simt::Reduction::minimum_signed, mask,
+                                                      static_cast<unsigned>(value), SIMT_LOC));
+}
+inline int __reduce_max_sync(unsigned mask, int value, SIMT_SITE) {
+  return static_cast<int>(graft::simt::warp_reduction(graft::simt::Reduction::maximum_signed, mask,
+                                                      static_cast<unsigned>(value), SIMT_LOC));
+}
+inline unsigned __reduce_and_sync(unsigned mask, unsigned value, SIMT_SITE) {
+  return graft::simt::warp_reduction(graft::simt::Reduction::bit_and, mask, value, SIMT_LOC);
+}
+inline unsigned __reduce_or_sync(unsigned mask, unsigned value, SIMT_SITE) {
+  return graft::simt::warp_reduction(graft::simt::Reduction::bit_or, mask, value, SIMT_LOC);
+}
+inline unsigned __reduce_xor_sync(unsigned mask, unsigned value, SIMT_SITE) {
+  return graft::simt::warp_reduction(graft::simt::Reduction::bit_xor, mask, value, SIMT_LOC);
+}
+
+// --- loads and stores with a caching hint, addresses ----------------------------------------------------------------
+
+// clang-format off
+template <class T> T __ldg(const T* p) { return *p; }
+template <class T> T __ldca(const T* p) { return *p; }
+template <class T> T __ldcg(const T* p) { return *p; }
+template <class T> T __ldcs(const T* p) { return *p; }
+template <class T> T __ldcv(const T* p) { return *p; }
+template <class T> T __ldlu(const T* p) { return *p; }
+template <class T> void __stcg(T* p, std::type_identity_t<T> value) { *p = value; }
+template <class T> void __stcs(T* p, std::type_identity_t<T> value) { *p = value; }
+template <class T> void __stwb(T* p, std::type_identity_t<T> value) { *p = value; }
+template <class T> void __stwt(T* p, std::type_identity_t<T> value) { *p = value; }
+// clang-format on
+
+inline std::size_t __cvta_generic_to_shared(const void* p) { return graft::simt::shared_address(p); }
+inline long long clock64() { return static_cast<long long>(graft::simt::stats().switches); }

@@ -1,0 +1,28 @@
+# The memory and race checker of the SIMT emulator (kernels/simt/checker.h).
+#
+# The compiler puts a call before every access of a kernel and a test of every pointer's alignment; what they call is
+# kernels/simt/hooks.cpp, so nothing of this appears when linking. -g1 gives reports their lines.
+
+set(GRAFT_SIMT_CHECK_DEFAULT ON)
+if(GRAFT_SANITIZE)
+  set(GRAFT_SIMT_CHECK_DEFAULT OFF)  # the host's sanitizers take their place
+endif()
+option(GRAFT_SIMT_CHECK "Check every memory access of emulated kernels, and look for races" ${GRAFT_SIMT_CHECK_DEFAULT})
+
+set(GRAFT_SIMT_INSTRUMENT)
+if(GRAFT_SIMT_CHECK)
+  if(GRAFT_SANITIZE)
+    message(FATAL_ERROR "graft: GRAFT_SIMT_CHECK and GRAFT_SANITIZE exclude one another: both want the compiler's hooks")
+  endif()
+  set(GRAFT_SIMT_INSTRUMENT -fsanitize=thread -fsanitize=alignment -fsanitize-recover=alignment -g1)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    list(APPEND GRAFT_SIMT_INSTRUMENT --param=tsan-instrument-func-entry-exit=0)
+  endif()
+endif()
+
+# graft_emulated_kernels(<target>): its sources hold kernels, in a .cu file or of their own, for the emulator.
+function(graft_emulated_kernels target)
+  target_include_directories(${target} BEFORE PRIVATE ${PROJECT_SOURCE_DIR}/kernels/simt/include ${PROJECT_BINARY_DIR}/include)
+  target_include_directories(${target} SYSTEM PRIVATE ${GRAFT_CUDA_INCLUDE})
+  target_compile_options(${target} PRIVATE -Wno-unknown-pragmas -fno-strict-aliasing ${GRAFT_SIMT_INSTRUMENT})
+endfunction()

@@ -1,0 +1,253 @@
+// The check of one access, inlined into every hook. Internal to the checker.
+//
+// Order is kept by vector clocks, made cheap by what kernels do. A thread's clock is the number of the group's
+// synchronisation in which it last took part. What a thread knows of the others has three layers, of which the first
+// that answers decides:
+//   base      all moments up to it happened before a barrier of the whole group: one number for everybody
+//   warp_base the same for the threads of one warp, after a __syncwarp
+//   overlay   a full vector, shared by the threads that left the same partial barrier; made by named barriers and
+//   mbarriers
+//             only, dropped at the next full barrier
+// A cell keeps the last write, and the reads since: one moment, or a set. Sets are bitmaps as long as all readers read
+// at the same clock (they nearly always do), else one clock a thread; a full barrier makes them all history at once.
+#pragma once
+
+#include <graft/kernels/simt/checker.h>
+#include <graft/kernels/simt/memory.h>
+#include <graft/kernels/simt/shadow.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace graft::simt::checker {
+
+inline constexpr unsigned kMostThreads = 1u << kThreadBits;
+
+/// Where an access stands in the program: an instruction, as its distance from anchor(), or kNamed + a Loc's number.
+using Place = std::uint32_t;
+inline constexpr Place kNamed = 0x80000000u;
+
+enum class Kind : std::uint8_t { read, write, atomic };
+
+using Vector = std::vector<std::uint32_t>;  // a clock for each thread of the group
+
+struct Watch {
+  // The running thread.
+  Moment now = 0;
+  unsigned thread = 0, warp = 0;
+  std::uint32_t warp_base = 0;
+  const std::uint32_t* overlay = nullptr;  // nullptr: nothing beyond base and warp_base
+  // The group.
+  std::uint32_t base = 0;
+  std::uint32_t launch_serial = 1, group_serial = 1,
+                serial = 1;  // the first of the launch, the first of the group, the present one
+  unsigned threads = 0;
+  // Sets of readers, in words: {highest clock, kind}, then a bitmap or a clock a thread. A set is named by its number,
+  // counted through the whole group; those below first_set are history.
+  std::uint32_t* sets = nullptr;
+  std::uint64_t first_set = 0, next_set = 0;
+  std::size_t set_capacity = 0;
+  // The watched addresses; no bytes while nothing is watched.
+  std::uintptr_t begin = 0;
+  std::size_t bytes = 0;
+};
+extern Watch watch;
+
+/// The text of what is wrong, and the end of the grid.
+struct Access {
+  std::size_t offset;
+  unsigned bytes;
+  Kind kind;
+  Place place;
+};
+[[noreturn]] void report_state(const Access& access);
+[[noreturn]] void report_misaligned(const Access& access, unsigned alignment);
+/// An earlier moment whose clock is 0 tells the group but not the thread.
+[[noreturn]] void report_race(const Access& access, Moment earlier, Place earlier_place, bool earlier_reads);
+void more_sets(std::size_t words);
+
+inline bool happened_before(std::uint32_t clock, unsigned thread) {
+  if (clock <= watch.base || thread == watch.thread) return true;
+  if (thread / 32 == watch.warp && clock <= watch.warp_base) return true;
+  return watch.overlay != nullptr && clock <= watch.overlay[thread];
+}
+inline bool happened_before(Moment m) {
+  return serial_of(m) < watch.serial || happened_before(clock_of(m), thread_of(m));
+}
+
+// --- sets of readers ------------------------------------------------------------------------------------------------
+
+enum : std::uint32_t { kBitmap, kClocks };
+
+inline std::uint64_t set_number(Moment read) { return read & (kFlag - 1); }
+inline bool is_history(Moment set) { return set_number(set) < watch.first_set || serial_of(set) < watch.serial; }
+inline std::uint32_t* set_words(Moment set) { return watch.sets + (set_number(set) - watch.first_set); }
+
+inline Moment new_set(std::uint32_t clock, std::uint32_t kind) {
+  const std::size_t words = 2 + (kind == kBitmap ? (watch.threads + 31) / 32 : watch.threads);
+  const std::size_t used = watch.next_set - watch.first_set;
+  if (used + words > watch.set_capacity) more_sets(words);
+  std::uint32_t* const set = watch.sets + used;
+  std::fill_n(set, words, 0u);
+  set[0] = clock;
+  set[1] = kind;
+  const Moment made = Moment{watch.serial} << kSerialBit | kFlag | watch.next_set;
+  watch.next_set += words;
+  return made;
+}
+
+/// A thread of the set that did not read before the present; kMostThreads when all did.
+unsigned unordered_reader(Moment set);
+/// The set and the present thread.
+Moment with_reader(Moment set);
+Moment two_readers(Moment first);
+
+// --- a cell ---------------------------------------------------------------------------------------------------------
+
+template <Kind kind>
+[[gnu::always_inline]] inline void touch(Cell& cell, const Access& access, std::uint32_t oldest) {
+  Watch& w = watch;
+  const Moment write = cell.write, read = cell.read;
+  if (kind == Kind::read && read == w.now) return;
+  if (kind == Kind::write && write == w.now && read == 0) return;
+
+  // against the last write
+  if (serial_of(write) >= oldest) {
+    const bool atomics = kind == Kind::atomic && (write & kFlag) != 0;
+    if (!atomics) {
+      if (serial_of(write) < w.group_serial || !happened_before(write))
+        report_race(access, write, cell.write_site, false);
+    } else if (serial_of(write) < w.group_serial) {
+      cell.other = serial_of(write) << 1 | 1;
+      cell.other_site = cell.write_site;
+    }
+  }
+
+  const bool read_now = serial_of(read) >= w.group_serial;
+  const bool read_elsewhere = !read_now && serial_of(read) >= oldest && read != 0;
+  if (kind == Kind::read) {
+    if (cell.other & 1 && cell.other >> 1 >= oldest && cell.other >> 1 < w.group_serial)
+      report_race(access, Moment{cell.other >> 1} << kSerialBit | kFlag, cell.other_site, false);
+    if (read_elsewhere) {
+      cell.other = serial_of(read) << 1;
+      cell.other_site = cell.read_site;
+    }
+    if (!read_now)
+      cell.read = w.now;
+    else if ((read & kFlag) == 0)
+      cell.read = happened_before(read) ? w.now : two_readers(read);
+    else
+      cell.read = is_history(read) ? w.now : with_reader(read);
+    cell.read_site = access.place;
+    return;
+  }
+
+  // a change: against the reads since the last one
+  if (read_elsewhere) report_race(access, read, cell.read_site, true);
+  if (read_now) {
+    if ((read & kFlag) == 0) {
+      if (!happened_before(read)) report_race(access, read, cell.read_site, true);
+    } else if (!is_history(read)) {
+      const unsigned reader = unordered_reader(read);
+      if (reader != kMostThreads)
+        report_race(access, Moment{serial_of(read)} << kSerialBit | Moment{1} << kThreadBits | reader, cell.read_site,
+                    true);
+    }
+  }
+  if (cell.other >> 1 >= oldest && cell.other >> 1 < w.group_serial && !(kind == Kind::atomic && (cell.other & 1)))
+    report_race(access, Moment{cell.other >> 1} << kSerialBit, cell.other_site, (cell.other & 1) == 0);
+  cell.write = kind == Kind::atomic ? w.now | kFlag : w.now;
+  cell.write_site = access.place;
+  cell.read = 0;
+}
+
+inline bool is_void(const Cell& cell, std::uint32_t oldest) {
+  return serial_of(cell.write) < oldest && serial_of(cell.read) < oldest && cell.other >> 1 < oldest;
+}
+
+/// Makes a word's cells fit an access of `split` (kSplitHalves or kSplitBytes) grain; returns the word's grain.
+inline Moment split_word(std::size_t word, Moment split, std::uint32_t oldest) {
+  Cell& cell = shadow.words[word];
+  Moment grain = serial_of(cell.write) >= oldest ? cell.write & kSplit : 0;
+  if (grain >= split) return grain;
+  Cell* const halves = shadow.halves + 2 * word;
+  Cell* const bytes = shadow.bytes + 4 * word;
+  const bool fresh = grain == 0 && is_void(cell, oldest);
+  if (split == kSplitHalves) {
+    if (!fresh) halves[0] = halves[1] = cell;
+  } else if (grain == kSplitHalves) {
+    bytes[0] = bytes[1] = halves[0];
+    bytes[2] = bytes[3] = halves[1];
+  } else if (!fresh) {
+    std::fill_n(bytes, 4, cell);
+  }
+  cell.write = Moment{watch.serial} << kSerialBit | split;
+  cell.read = 0;
+  cell.other = 0;
+  return split;
+}
+
+/// Bytes [first, first + count) of a word.
+template <Kind kind>
+inline void touch_part(std::size_t word, unsigned first, unsigned count, const Access& access, std::uint32_t oldest) {
+  const bool in_halves = first % 2 == 0 && count % 2 == 0;
+  const Cell& cell = shadow.words[word];
+  const Moment grain = count == 4 && (serial_of(cell.write) < oldest || (cell.write & kSplit) == 0)
+                           ? 0
+                           : split_word(word, in_halves ? kSplitHalves : kSplitBytes, oldest);
+  if (grain == 0)
+    touch<kind>(shadow.words[word], access, oldest);
+  else if (grain == kSplitHalves)
+    for (unsigned i = first / 2; i < (first + count) / 2; ++i) touch<kind>(shadow.halves[2 * word + i], access, oldest);
+  else
+    for (unsigned i = first; i < first + count; ++i) touch<kind>(shadow.bytes[4 * word + i], access, oldest);
+}
+
+inline std::uint32_t oldest_at(std::size_t offset) {
+  return offset < kSharedBytes ? watch.group_serial : watch.launch_serial;
+}
+
+// --- an access ------------------------------------------------------------------------------------------------------
+
+/// Any bytes, at any alignment.
+template <Kind kind>
+void check_range(std::size_t offset, std::size_t bytes, Place place) {
+  const Access access{offset, static_cast<unsigned>(bytes), kind, place};
+  const std::uint32_t oldest = oldest_at(offset);
+  for (std::size_t at = offset, end = offset + bytes; at < end;) {
+    const unsigned first = at % 4, count = static_cast<unsigned>(std::min<std::size_t>(4 - first, end - at));
+    const auto mask = static_cast<std::uint8_t>(((1u << count) - 1) << first);
+    std::uint8_t& state = shadow.state[at / 4];
+    if ((state & mask) != mask || (kind != Kind::write && (state >> 4 & mask) != mask)) report_state(access);
+    if (kind != Kind::read) state |= static_cast<std::uint8_t>(mask << 4);
+    touch_part<kind>(at / 4, first, count, access, oldest);
+    at += count;
+  }
+}
+
+/// An access of a power of two bytes, which must be aligned to them.
+template <unsigned bytes, Kind kind>
+[[gnu::always_inline]] inline void check(const void* p, Place place) {
+  const std::size_t offset = reinterpret_cast<std::uintptr_t>(p) - watch.begin;
+  if (offset >= watch.bytes) return;
+  if (offset % bytes != 0) report_misaligned({offset, bytes, kind, place}, bytes);
+  if constexpr (bytes < 4) return check_range<kind>(offset, bytes, place);
+  const Access access{offset, bytes, kind, place};
+  const std::uint32_t oldest = oldest_at(offset);
+  for (std::size_t word = offset / 4; word < (offset + bytes) / 4; ++word) {
+    std::uint8_t& state = shadow.state[word];
+    if (state != kTouchableAndWritten) {
+      if (kind != Kind::write || (state & kTouchable) != kTouchable) report_state(access);
+      state = kTouchableAndWritten;
+    }
+    Cell& cell = shadow.words[word];
+    if ((cell.write & kSplit) == 0 || serial_of(cell.write) < oldest)
+      touch<kind>(cell, access, oldest);
+    else
+      touch_part<kind>(word, 0, 4, access, oldest);
+  }
+}
+
+}  // namespace graft::simt::checker
