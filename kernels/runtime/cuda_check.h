@@ -1,6 +1,7 @@
 // What the sources of the CUDA runtime share. Internal; no CUDA header.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include <graft/kernels/api/device.h>
@@ -28,6 +29,19 @@ bool is_sticky(int status);
 
 /// Throws Error naming `what` while the stream's work is being captured: it would wait, or keep a pointer of the host.
 void refuse_while_capturing(const Stream& stream, const char* what);
+
+/// While it lives, calls that a capture forbids (allocating, asking an event) are allowed to the calling thread: they
+/// are the runtime's own business and no part of what is captured.
+class OutsideCapture {
+ public:
+  OutsideCapture();
+  ~OutsideCapture();
+  OutsideCapture(const OutsideCapture&) = delete;
+  OutsideCapture& operator=(const OutsideCapture&) = delete;
+
+ private:
+  int mode_;  // what to go back to
+};
 
 /// "3.00 GiB".
 std::string readable_bytes(std::size_t bytes);

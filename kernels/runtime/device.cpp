@@ -78,7 +78,8 @@ std::string cuda_unavailable(int index) {
     const CudaProperties& p = all.properties[static_cast<std::size_t>(index)];
     if (10 * p.major + p.minor < kOldest)
       return cat("cuda:", index, " (", p.name, ") has compute capability ", p.major, ".", p.minor,
-                 ", this build has code for ", GRAFT_BUILT_FOR " and later: 8.0 (Ampere) is the oldest; use Device::cpu()");
+                 ", this build has code for ",
+                 GRAFT_BUILT_FOR " and later: 8.0 (Ampere) is the oldest; use Device::cpu()");
     return {};
   } catch (const std::exception& error) {
     return error.what();

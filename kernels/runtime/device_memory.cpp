@@ -17,19 +17,6 @@
 namespace graft::runtime {
 namespace {
 
-/// While it lives, calls that a capture forbids (cudaMalloc, asking an event) are allowed to the calling thread: they
-/// are the allocator's own business and no part of what is captured.
-class OutsideCapture {
- public:
-  OutsideCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-  ~OutsideCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-  OutsideCapture(const OutsideCapture&) = delete;
-  OutsideCapture& operator=(const OutsideCapture&) = delete;
-
- private:
-  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
-};
-
 class CudaSource final : public MemorySource {
  public:
   explicit CudaSource(int device) : device_(device) {}

@@ -15,7 +15,16 @@ namespace {
 
 cudaStream_t native(const Stream& stream) { return static_cast<cudaStream_t>(stream.native); }
 
+cudaStreamCaptureMode exchange(int mode) {
+  auto exchanged = static_cast<cudaStreamCaptureMode>(mode);
+  if (cudaThreadExchangeStreamCaptureMode(&exchanged) != cudaSuccess) cudaGetLastError();
+  return exchanged;
+}
+
 }  // namespace
+
+OutsideCapture::OutsideCapture() : mode_(exchange(cudaStreamCaptureModeRelaxed)) {}
+OutsideCapture::~OutsideCapture() { exchange(mode_); }
 
 struct Graph::Impl {
   int device = 0;

@@ -25,6 +25,7 @@ class PinnedCache {
   void* allocate(std::size_t bytes) {
     const std::size_t size = std::bit_ceil(std::max<std::size_t>(bytes, 4096));
     const std::lock_guard lock(mutex_);
+    const OutsideCapture outside;
     look_at_events();
     auto& free = free_[size];
     if (!free.empty()) {
