@@ -1,6 +1,7 @@
 // One bug of each kind in what a kernel touches, each found and named with its line; and the right kernels beside them.
 #include "simt/emulated.h"
 
+#include <graft/kernels/cuda/arch/sm80.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/streams.h>
 #include <graft/kernels/simt/checker.h>
@@ -229,6 +230,25 @@ TEST_F(CheckerMemory, FollowsTheOrderOfLazyStreams) {
     runtime::device_free(x, stream);
   }
   EXPECT_EQ(cudaStreamSynchronize(native), cudaSuccess) << text_of(cudaErrorLaunchFailure);
+}
+
+GRAFT_KERNEL(32) copy_in(const float* x, float* y, bool wait) {
+  GRAFT_SHARED(tile, Four[32]);
+  namespace arch = kernels::cuda::arch;
+  arch::cp_async16(&tile[threadIdx.x], x + 4 * threadIdx.x);
+  arch::cp_async_commit();
+  if (wait) arch::cp_async_wait<0>();
+  y[threadIdx.x] = tile[threadIdx.x].at[HERE];
+}
+
+TEST_F(CheckerMemory, FindsReadsBeforeAnAsynchronousCopyHasLanded) {
+  options().lazy_async = true;
+  const OnDevice<float> x(std::vector<float>(128, 5)), y(32);
+  EXPECT_EQ(launch(copy_in, dims(1, 32), static_cast<float*>(x), static_cast<float*>(y), true), cudaSuccess)
+      << text_of(cudaErrorLaunchFailure);
+  EXPECT_EQ(y.values()[31], 5);
+  expect_report(launch(copy_in, dims(1, 32), static_cast<float*>(x), static_cast<float*>(y), false),
+                AllOf(HasSubstr("asynchronous copy begun at"), HasSubstr("has yet to write")));
 }
 
 GRAFT_KERNEL(32) add_one(const float* x, float* y) { y[threadIdx.x] = x[threadIdx.x] + 1; }

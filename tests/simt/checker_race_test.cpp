@@ -2,6 +2,7 @@
 // right.
 #include "simt/emulated.h"
 
+#include <graft/kernels/cuda/arch/sm80.h>
 #include <graft/kernels/simt/checker.h>
 
 namespace graft::simt {
@@ -184,6 +185,55 @@ GRAFT_KERNEL(64) atomic_then_plain(int* y) {
 TEST_P(CheckerRace, AnAtomicRacesWithAPlainRead) {
   const OnDevice<int> y(2);
   expect_race(launch(atomic_then_plain, dims(1, 64), static_cast<int*>(y)), HasSubstr("atomic change"));
+}
+
+// The halves of a block meet at barriers of their own.
+GRAFT_KERNEL(128) meet_in_halves(float* y, unsigned neighbour) {
+  GRAFT_SHARED(tile, float[128]);
+  const unsigned i = threadIdx.x;
+  tile[i] = 0;
+  __syncthreads();
+  tile[i + static_cast<unsigned>(FIRST)] = static_cast<float>(i);
+  kernels::cuda::arch::named_barrier_sync(1 + static_cast<int>(i / 64), 64);
+  y[i] = tile[(i ^ neighbour) + static_cast<unsigned>(SECOND)];
+}
+
+TEST_P(CheckerRace, NamedBarriersOrderThoseWhoMeet) {
+  const OnDevice<float> y(128);
+  EXPECT_EQ(launch(meet_in_halves, dims(1, 128), static_cast<float*>(y), 33u), cudaSuccess)
+      << text_of(cudaErrorLaunchFailure);
+  EXPECT_EQ(y.values()[0], 33);
+  expect_race(launch(meet_in_halves, dims(1, 128), static_cast<float*>(y), 64u), HasSubstr("nothing orders the two"));
+}
+
+// Two warps produce, two consume; the producers go on when the consumers have arrived at a second barrier.
+GRAFT_KERNEL(128) produce_and_consume(float* y, bool wait_for_readers) {
+  GRAFT_SHARED(tile, float[64]);
+  namespace arch = kernels::cuda::arch;
+  const unsigned i = threadIdx.x % 64;
+  float sum = 0;
+  for (int round = 0; round < 3; ++round) {
+    if (threadIdx.x < 64) {
+      if (wait_for_readers && round > 0) arch::named_barrier_sync(2, 128);
+      tile[i + static_cast<unsigned>(FIRST)] = static_cast<float>(round);
+      arch::named_barrier_arrive(1, 128);
+    } else {
+      arch::named_barrier_sync(1, 128);
+      sum += tile[63 - i + static_cast<unsigned>(SECOND)];
+      if (wait_for_readers && round < 2) arch::named_barrier_arrive(2, 128);
+    }
+  }
+  if (threadIdx.x >= 64) y[i] = sum;
+}
+
+TEST_P(CheckerRace, FollowsOneSidedBarriers) {
+  const OnDevice<float> y(64);
+  EXPECT_EQ(launch(produce_and_consume, dims(1, 128), static_cast<float*>(y), true), cudaSuccess)
+      << text_of(cudaErrorLaunchFailure);
+  EXPECT_EQ(y.values()[7], 3);
+  EXPECT_EQ(launch(produce_and_consume, dims(1, 128), static_cast<float*>(y), false), cudaErrorLaunchFailure)
+      << "the producers may overtake the consumers";
+  reset();
 }
 
 // --- between blocks -------------------------------------------------------------------------------------------------
