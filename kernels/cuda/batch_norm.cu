@@ -1,201 +1,255 @@
-// Batch normalisation (Ioffe and Szegedy, 2015), forward and backward.
+// Batch normalisation of (M, C), channels innermost.
 //
-// Training forward: mean and variance of each channel by Welford's update, which a large mean does not disturb, merged
-// as Chan, Golub and LeVeque (1983) do (columns.cuh); then one pass y = (x - mean) scale + shift. Backward: the two
-// sums of a channel, then one pass.
+// Training: one pass adds up, for every channel, deviations from the first value that a thread meets and their squares
+// (welford.cuh: no digits are lost to a large mean); a second launch merges the parts, keeps mean and inv_std and moves
+// the running statistics; a third pass normalises. The backward is alike: sums of gy and gy (x - mean), their merging,
+// and a pass for gx. All passes walk tiles of columns (columns.cuh), 16 bytes at a time where the channels allow it.
+#include <cmath>
+
 #include <graft/kernels/cuda/rows.h>
 #include <graft/kernels/cuda/columns.cuh>
-#include <graft/kernels/cuda/elementwise.cuh>
+#include <graft/kernels/cuda/welford.cuh>
 
 namespace graft::kernels::cuda {
 namespace {
 
-/// Count, mean and sum of squared distances from the mean.
-template <class C>
-struct Welford {
-  C count, mean, m2;
-
-  GRAFT_DEVICE static Welford nothing() { return {0, 0, 0}; }
-  GRAFT_DEVICE void add(C x) {
-    count += 1;
-    const C distance = x - mean;
-    mean += distance / count;
-    m2 += distance * (x - mean);
-  }
-  GRAFT_DEVICE void merge(const Welford& later) {
-    if (later.count == 0) return;
-    const C total = count + later.count, distance = later.mean - mean, share = later.count / total;
-    mean += distance * share;
-    m2 += later.m2 + distance * distance * count * share;
-    count = total;
-  }
-};
-
-template <class T>
-struct AddElement {
-  const T* x;
-  std::int64_t n;
-  GRAFT_DEVICE void add(Welford<Compute<T>>& state, std::int64_t row, std::int64_t column) const {
-    state.add(widen(x[row * n + column]));
-  }
-};
-
-/// What a channel is normalised by, from its statistics. Pointers may be null where the tensor is undefined.
-template <class C>
-struct Channel {
-  const C *gamma, *beta;
-  C *mean, *inv_std;              // kept for the backward
-  C *running_mean, *running_var;  // training moves them
-  C *center, *scale, *shift;      // y = (x - center) scale + shift
-  C momentum, eps;
-
-  GRAFT_DEVICE void normalise_by(std::int64_t c, C channel_mean, C variance) const {
-    const C inverse = C(1) / std::sqrt(variance + eps);
-    if (mean != nullptr) mean[c] = channel_mean;
-    if (inv_std != nullptr) inv_std[c] = inverse;
-    center[c] = channel_mean;
-    scale[c] = gamma != nullptr ? gamma[c] * inverse : inverse;
-    shift[c] = beta != nullptr ? beta[c] : C(0);
-  }
-  // Training.
-  GRAFT_DEVICE void operator()(std::int64_t c, const Welford<C>& batch) const {
-    normalise_by(c, batch.mean, batch.m2 / batch.count);
-    const C unbiased = batch.m2 / (batch.count > 1 ? batch.count - 1 : C(1));
-    if (running_mean != nullptr) running_mean[c] = (1 - momentum) * running_mean[c] + momentum * batch.mean;
-    if (running_var != nullptr) running_var[c] = (1 - momentum) * running_var[c] + momentum * unbiased;
-  }
-};
-
-template <class C>
+template <class T, int V>
 GRAFT_KERNEL(kColumnThreads)
-batch_norm_channels(Channel<C> channel, std::int64_t n) {
-  const std::int64_t c = static_cast<std::int64_t>(blockIdx.x) * kColumnThreads + threadIdx.x;
-  if (c < n) channel.normalise_by(c, channel.running_mean[c], channel.running_var[c]);
+batch_norm_moments(const T* x, ColumnGrid grid, Moments* partials) {
+  using C = Compute<T>;
+  const ColumnPlace place = column_place<V>(grid);
+  const auto load = [&](std::int64_t row) { return load_vector<V>(x + row * grid.columns + place.column); };
+  C shift[V] = {}, sum[V] = {}, squares[V] = {};
+  std::int64_t count = 0;
+  if (place.begin < place.end) {
+    const Vector<T, V> first = load(place.begin);
+    GRAFT_UNROLL
+    for (int v = 0; v < V; ++v) shift[v] = finite_or_zero(widen(first.at[v]));
+    count = (place.end - place.begin + place.step - 1) / place.step;
+  }
+  for_rows(place, load, [&](std::int64_t, const Vector<T, V>& value) {
+    GRAFT_UNROLL
+    for (int v = 0; v < V; ++v) {
+      const C d = widen(value.at[v]) - shift[v];
+      sum[v] += d;
+      squares[v] += d * d;
+    }
+  });
+  Moments mine[V];
+  GRAFT_UNROLL
+  for (int v = 0; v < V; ++v)
+    mine[v] =
+        Moments::of(count, static_cast<double>(shift[v]), static_cast<double>(sum[v]), static_cast<double>(squares[v]));
+  write_partials<V>(grid, place, mine, partials);
 }
 
-struct Normalise {
-  template <class C>
-  GRAFT_DEVICE C operator()(C x, C center, C scale, C shift) const {
-    return (x - center) * scale + shift;
+/// What becomes of a channel's moments. W is the statistics' dtype.
+template <class W>
+struct FinishMoments {
+  W *mean, *inv_std;
+  W *running_mean, *running_var;  // or nullptr
+  double momentum, eps;
+
+  GRAFT_DEVICE void operator()(std::int64_t c, const Moments& m) const {
+    mean[c] = static_cast<W>(m.mean);
+    inv_std[c] = static_cast<W>(1 / std::sqrt(m.m2 / m.count + eps));
+    if (running_mean != nullptr)
+      running_mean[c] = static_cast<W>((1 - momentum) * static_cast<double>(running_mean[c]) + momentum * m.mean);
+    const double unbiased = m.m2 / (m.count > 1 ? m.count - 1 : 1.0);
+    if (running_var != nullptr)
+      running_var[c] = static_cast<W>((1 - momentum) * static_cast<double>(running_var[c]) + momentum * unbiased);
   }
 };
 
+template <class W>
+struct Normalisation {
+  const W *gamma, *beta;    // or nullptr: 1 and 0
+  const W *mean, *inv_std;  // inv_std nullptr in inference: from var then, and
+  const W* var;
+  W *mean_out, *inv_std_out;  // kept here where not nullptr
+  double eps;
+};
+
+template <class T, int V>
+GRAFT_KERNEL(kColumnThreads)
+batch_norm_apply(const T* x, T* y, ColumnGrid grid, Normalisation<Compute<T>> norm) {
+  using C = Compute<T>;
+  const ColumnPlace place = column_place<V>(grid);
+  if (place.column >= grid.columns) return;
+  C center[V], scale[V], offset[V];
+  GRAFT_UNROLL
+  for (int v = 0; v < V; ++v) {
+    const std::int64_t c = place.column + v;
+    const C inv_std = norm.inv_std != nullptr ? norm.inv_std[c] : 1 / std::sqrt(norm.var[c] + static_cast<C>(norm.eps));
+    center[v] = norm.mean[c];
+    scale[v] = norm.gamma != nullptr ? norm.gamma[c] * inv_std : inv_std;
+    offset[v] = norm.beta != nullptr ? norm.beta[c] : C(0);
+    if (place.split == 0 && static_cast<int>(threadIdx.x) < grid.lanes) {
+      if (norm.mean_out != nullptr) norm.mean_out[c] = center[v];
+      if (norm.inv_std_out != nullptr) norm.inv_std_out[c] = inv_std;
+    }
+  }
+  for_rows(
+      place, [&](std::int64_t row) { return load_vector<V>(x + row * grid.columns + place.column); },
+      [&](std::int64_t row, const Vector<T, V>& value) {
+        Vector<T, V> result;
+        GRAFT_UNROLL
+        for (int v = 0; v < V; ++v) result.at[v] = narrow<T>((widen(value.at[v]) - center[v]) * scale[v] + offset[v]);
+        store_vector<V>(y + row * grid.columns + place.column, result);
+      });
+}
+
 void run_batch_norm(const BatchNormArgs& args, Stream& stream) {
-  const std::int64_t rows = args.x.shape[0], n = args.x.shape[1];
-  if (n == 0) return;
+  const std::int64_t rows = args.x.shape[0], channels = args.x.shape[1];
+  if (channels == 0 || (rows == 0 && !args.mean.defined() && !args.inv_std.defined())) return;
   visit_floating(args.x.dtype, [&]<class T>(T) {
-    using C = Compute<T>;
-    Workspace workspace(static_cast<std::size_t>(3 * n) * sizeof(C), stream);
-    C* space = workspace.as<C>();
-    const Channel<C> channel = {.gamma = args.gamma.as<C>(),
-                                .beta = args.beta.as<C>(),
-                                .mean = args.mean.as<C>(),
-                                .inv_std = args.inv_std.as<C>(),
-                                .running_mean = args.running_mean.as<C>(),
-                                .running_var = args.running_var.as<C>(),
-                                .center = space,
-                                .scale = space + n,
-                                .shift = space + 2 * n,
-                                .momentum = static_cast<C>(args.momentum),
-                                .eps = static_cast<C>(args.eps)};
-    if (args.training)
-      reduce_columns<Welford<C>>(stream, "batch_norm_statistics", "batch_norm_channels", rows, n,
-                                 AddElement<T>{args.x.as<T>(), n}, channel);
-    else
-      launch("batch_norm_channels", batch_norm_channels<C>,
-             {.grid = dim3(blocks_for(n, kColumnThreads)), .block = dim3(kColumnThreads)}, stream, channel, n);
-    elementwise(stream, "batch_norm_forward", Normalise{},
-                Elements<T, T, C, C, C>{args.y,
-                                        {args.x, per_column(channel.center, rows, n),
-                                         per_column(channel.scale, rows, n), per_column(channel.shift, rows, n)}});
+    using W = Compute<T>;
+    const T* x = args.x.as<T>();
+    T* y = args.y.as<T>();
+    Normalisation<W> norm{args.gamma.as<W>(),
+                          args.beta.as<W>(),
+                          args.mean.as<W>(),
+                          args.inv_std.as<W>(),
+                          nullptr,
+                          nullptr,
+                          nullptr,
+                          args.eps};
+    if (!args.training) {
+      norm.mean = args.running_mean.as<W>();
+      norm.inv_std = nullptr;
+      norm.var = args.running_var.as<W>();
+      norm.mean_out = args.mean.as<W>();
+      norm.inv_std_out = args.inv_std.as<W>();
+    }
+    visit_width<T>(rows_allow_vectors<T>(channels, {x, y}), [&]<int V>(Constant<V>) {
+      const ColumnGrid grid = column_grid(rows, channels, V);
+      const LaunchConfig config{.grid = grid.blocks(), .block = dim3(kColumnThreads)};
+      if (args.training) {
+        const Workspace partials(static_cast<std::size_t>(grid.splits * channels) * sizeof(Moments), stream);
+        launch("batch_norm_moments", batch_norm_moments<T, V>, config, stream, x, grid, partials.as<Moments>());
+        const FinishMoments<W> finish{args.mean.as<W>(),        args.inv_std.as<W>(), args.running_mean.as<W>(),
+                                      args.running_var.as<W>(), args.momentum,        args.eps};
+        launch_merge("batch_norm_statistics", partials.as<Moments>(), grid.splits, channels, finish, stream);
+      }
+      launch("batch_norm_apply", batch_norm_apply<T, V>, config, stream, x, y, grid, norm);
+    });
   });
 }
 
 // --- backward -------------------------------------------------------------------------------------------------------
 
-template <class T>
-struct AddGradient {
-  const T *x, *gy;
-  const Compute<T>*mean, *inv_std;
-  std::int64_t n;
-  GRAFT_DEVICE void add(GradientSums<Compute<T>>& sums, std::int64_t row, std::int64_t column) const {
-    const Compute<T> g = widen(gy[row * n + column]);
-    sums.gy += g;
-    sums.gy_xhat += g * ((widen(x[row * n + column]) - mean[column]) * inv_std[column]);
+/// Sums of gy and of gy (x - mean).
+template <class T, int V>
+GRAFT_KERNEL(kColumnThreads)
+batch_norm_gradient_sums(const T* x, const T* gy, const Compute<T>* mean, ColumnGrid grid, Sums* partials) {
+  using C = Compute<T>;
+  const ColumnPlace place = column_place<V>(grid);
+  C center[V] = {}, sum[V] = {}, product[V] = {};
+  if (place.begin < place.end) {
+    GRAFT_UNROLL
+    for (int v = 0; v < V; ++v) center[v] = mean[place.column + v];
+  }
+  for_rows(
+      place,
+      [&](std::int64_t row) {
+        const std::int64_t at = row * grid.columns + place.column;
+        return VectorPair<T, V>{load_vector<V>(x + at), load_vector<V>(gy + at)};
+      },
+      [&](std::int64_t, const VectorPair<T, V>& value) {
+        GRAFT_UNROLL
+        for (int v = 0; v < V; ++v) {
+          const C g = widen(value.second.at[v]);
+          sum[v] += g;
+          product[v] += g * (widen(value.first.at[v]) - center[v]);
+        }
+      });
+  Sums mine[V];
+  GRAFT_UNROLL
+  for (int v = 0; v < V; ++v) mine[v] = {static_cast<double>(sum[v]), static_cast<double>(product[v])};
+  write_partials<V>(grid, place, mine, partials);
+}
+
+/// The gradients of gamma and beta, and what gx needs of the sums: mean(gy) and inv_std^2 mean(gy (x - mean)).
+template <class W>
+struct FinishGradients {
+  const W* inv_std;
+  W *ggamma, *gbeta, *means;  // means (2, C); each may be nullptr
+  std::int64_t rows, columns;
+
+  GRAFT_DEVICE void operator()(std::int64_t c, const Sums& sums) const {
+    const auto inv = static_cast<double>(inv_std[c]), count = static_cast<double>(rows);
+    if (ggamma != nullptr) ggamma[c] = static_cast<W>(sums.second * inv);
+    if (gbeta != nullptr) gbeta[c] = static_cast<W>(sums.first);
+    if (means == nullptr) return;
+    means[c] = static_cast<W>(sums.first / count);
+    means[columns + c] = static_cast<W>(sums.second / count * inv * inv);
   }
 };
 
-/// gx = scale (gy - offset - (x - mean) slope).
-template <class C>
-struct ChannelGradient {
-  const C *gamma, *inv_std;
-  C *ggamma, *gbeta;          // null where undefined
-  C *scale, *offset, *slope;  // null where gx is
-  C rows;
-  GRAFT_DEVICE void operator()(std::int64_t c, const GradientSums<C>& sums) const {
-    if (ggamma != nullptr) ggamma[c] = sums.gy_xhat;
-    if (gbeta != nullptr) gbeta[c] = sums.gy;
-    if (scale == nullptr) return;
-    scale[c] = gamma != nullptr ? gamma[c] * inv_std[c] : inv_std[c];
-    offset[c] = sums.gy / rows;
-    slope[c] = inv_std[c] * (sums.gy_xhat / rows);
+/// Training (means defined): gx = gamma inv_std (gy - means[0] - (x - mean) means[1]); inference: gamma inv_std gy.
+template <class T, int V>
+GRAFT_KERNEL(kColumnThreads)
+batch_norm_backward_data(const T* x, const T* gy, const Compute<T>* gamma, const Compute<T>* mean,
+                         const Compute<T>* inv_std, const Compute<T>* means, T* gx, ColumnGrid grid) {
+  using C = Compute<T>;
+  const ColumnPlace place = column_place<V>(grid);
+  if (place.column >= grid.columns) return;
+  C center[V] = {}, factor[V], first[V] = {}, second[V] = {};
+  GRAFT_UNROLL
+  for (int v = 0; v < V; ++v) {
+    const std::int64_t c = place.column + v;
+    factor[v] = gamma != nullptr ? gamma[c] * inv_std[c] : inv_std[c];
+    if (means == nullptr) continue;
+    center[v] = mean[c];
+    first[v] = means[c];
+    second[v] = means[grid.columns + c];
   }
-};
-
-struct TrainingGradient {
-  template <class C>
-  GRAFT_DEVICE C operator()(C x, C gy, C mean, C scale, C offset, C slope) const {
-    return scale * (gy - offset - (x - mean) * slope);
-  }
-};
-
-struct InferenceGradient {
-  template <class C>
-  GRAFT_DEVICE C operator()(C gy, C inv_std, C gamma) const {
-    return gamma * inv_std * gy;
-  }
-};
-struct UnscaledInferenceGradient {
-  template <class C>
-  GRAFT_DEVICE C operator()(C gy, C inv_std) const {
-    return inv_std * gy;
-  }
-};
+  for_rows(
+      place,
+      [&](std::int64_t row) {
+        const std::int64_t at = row * grid.columns + place.column;
+        VectorPair<T, V> loaded{{}, load_vector<V>(gy + at)};
+        if (means != nullptr) loaded.first = load_vector<V>(x + at);
+        return loaded;
+      },
+      [&](std::int64_t row, const VectorPair<T, V>& value) {
+        Vector<T, V> result;
+        GRAFT_UNROLL
+        for (int v = 0; v < V; ++v) {
+          C g = widen(value.second.at[v]);
+          if (means != nullptr) g -= first[v] + (widen(value.first.at[v]) - center[v]) * second[v];
+          result.at[v] = narrow<T>(factor[v] * g);
+        }
+        store_vector<V>(gx + row * grid.columns + place.column, result);
+      });
+}
 
 void run_batch_norm_backward(const BatchNormBackwardArgs& args, Stream& stream) {
-  const std::int64_t rows = args.x.shape[0], n = args.x.shape[1];
-  if (n == 0) return;
+  const std::int64_t rows = args.x.shape[0], channels = args.x.shape[1];
+  if (channels == 0) return;
+  const bool means_needed = args.training && args.gx.defined() && rows > 0;
+  const bool sums_needed = means_needed || args.ggamma.defined() || args.gbeta.defined();
   visit_floating(args.x.dtype, [&]<class T>(T) {
-    using C = Compute<T>;
-    const bool coefficients = args.gx.defined() && args.training;
-    const C* mean = args.mean.as<C>();
-    Workspace workspace(coefficients ? static_cast<std::size_t>(3 * n) * sizeof(C) : 0, stream);
-    C* space = workspace.as<C>();
-    const ChannelGradient<C> channel = {.gamma = args.gamma.as<C>(),
-                                        .inv_std = args.inv_std.as<C>(),
-                                        .ggamma = args.ggamma.as<C>(),
-                                        .gbeta = args.gbeta.as<C>(),
-                                        .scale = space,
-                                        .offset = coefficients ? space + n : nullptr,
-                                        .slope = coefficients ? space + 2 * n : nullptr,
-                                        .rows = static_cast<C>(rows)};
-    if (coefficients || args.ggamma.defined() || args.gbeta.defined())
-      reduce_columns<GradientSums<C>>(stream, "batch_norm_backward_sums", "batch_norm_backward_channels", rows, n,
-                                      AddGradient<T>{args.x.as<T>(), args.gy.as<T>(), mean, channel.inv_std, n},
-                                      channel);
-    if (!args.gx.defined()) return;
-    const auto column = [&](const C* values) { return per_column(values, rows, n); };
-    if (args.training)
-      elementwise(stream, "batch_norm_backward", TrainingGradient{},
-                  Elements<T, T, T, C, C, C, C>{args.gx,
-                                                {args.x, args.gy, column(mean), column(channel.scale),
-                                                 column(channel.offset), column(channel.slope)}});
-    else if (args.gamma.defined())
-      elementwise(stream, "batch_norm_backward", InferenceGradient{},
-                  Elements<T, T, C, C>{args.gx, {args.gy, column(channel.inv_std), column(channel.gamma)}});
-    else
-      elementwise(stream, "batch_norm_backward", UnscaledInferenceGradient{},
-                  Elements<T, T, C>{args.gx, {args.gy, column(channel.inv_std)}});
+    using W = Compute<T>;
+    const T *x = args.x.as<T>(), *gy = args.gy.as<T>();
+    T* gx = args.gx.as<T>();
+    const W *mean = args.mean.as<W>(), *inv_std = args.inv_std.as<W>();
+    const Workspace means(means_needed ? static_cast<std::size_t>(2 * channels) * sizeof(W) : 0, stream);
+    visit_width<T>(rows_allow_vectors<T>(channels, {x, gy, gx}), [&]<int V>(Constant<V>) {
+      const ColumnGrid grid = column_grid(rows, channels, V);
+      const LaunchConfig config{.grid = grid.blocks(), .block = dim3(kColumnThreads)};
+      if (sums_needed) {
+        const Workspace partials(static_cast<std::size_t>(grid.splits * channels) * sizeof(Sums), stream);
+        launch("batch_norm_gradient_sums", batch_norm_gradient_sums<T, V>, config, stream, x, gy, mean, grid,
+               partials.as<Sums>());
+        const FinishGradients<W> finish{inv_std, args.ggamma.as<W>(), args.gbeta.as<W>(), means.as<W>(), rows,
+                                        channels};
+        launch_merge("batch_norm_gradients", partials.as<Sums>(), grid.splits, channels, finish, stream);
+      }
+      if (gx != nullptr)
+        launch("batch_norm_backward_data", batch_norm_backward_data<T, V>, config, stream, x, gy, args.gamma.as<W>(),
+               mean, inv_std, means.as<W>(), gx, grid);
+    });
   });
 }
 

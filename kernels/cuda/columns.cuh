@@ -1,88 +1,158 @@
-// Reductions down the columns of a contiguous (rows, n) tensor: statistics and gradients of the norms.
+// Kernels over the columns of a contiguous (rows, columns) tensor: sums down the columns, and passes over all elements
+// with values that belong to columns.
 //
-// Two launches, so that no block waits for another and the order is fixed: the rows are cut into parts by their number
-// alone; a block takes 32 columns of a part, eight rows at a time, and merges its eight lines in order; the second
-// launch merges the parts of each column in order and hands the result to `finish`.
-//
-// A State is trivial and has: static State nothing(); void merge(const State& later).
+// A block of 256 threads takes a tile: `lanes` vectors of V columns side by side (128 bytes where vectors are used), by
+// 256 / lanes rows at a time, over one split of the rows. A thread keeps to its V columns, so that their sums and
+// factors lie in its registers. What the threads of a block have added up is merged here and written as one partial a
+// column; a second launch merges the partials of all splits. How rows are split depends on the shape only, and all
+// merging is in a fixed order, in double.
 #pragma once
 
-#include <graft/kernels/cuda/common.cuh>
+#include <graft/kernels/cuda/rows.cuh>
 
 namespace graft::kernels::cuda {
 
-inline constexpr int kColumnLines = 8;
-inline constexpr int kColumnThreads = kWarp * kColumnLines;
-inline constexpr std::int64_t kMostParts = 128;
-inline constexpr std::int64_t kLeastPartRows = 64;
+inline constexpr int kColumnThreads = 256;
+inline constexpr int kTileColumns = 64;  // at most: 8 lanes of 8 columns, or 32 of one
 
-/// f.add(State&, row, column) takes one element in.
-template <class State, class F>
-GRAFT_KERNEL(kColumnThreads)
-column_parts(F f, std::int64_t rows, std::int64_t n, std::int64_t rows_per_part, State* parts) {
-  GRAFT_SHARED(lines, State[kColumnLines][kWarp]);
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, line = static_cast<int>(threadIdx.x) / kWarp;
-  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kWarp + lane, part = blockIdx.y;
-  State state = State::nothing();
-  if (column < n) {
-    const std::int64_t end = (part + 1) * rows_per_part < rows ? (part + 1) * rows_per_part : rows;
-    for (std::int64_t row = part * rows_per_part + line; row < end; row += kColumnLines) f.add(state, row, column);
-  }
-  lines[line][lane] = state;
-  __syncthreads();
-  if (line == 0 && column < n) {
+struct ColumnGrid {
+  std::int64_t rows, columns;
+  std::int64_t rows_per_split, splits, tiles;
+  int lanes;  // a power of two, at most 32
+
+  dim3 blocks() const { return dim3(blocks_for(splits * tiles, 1)); }
+};
+
+/// For vectors of `width` columns. Aims at one wave of blocks, each thread having 8 rows at least and 128 at most: sums
+/// of so few terms are accurate in float.
+inline ColumnGrid column_grid(std::int64_t rows, std::int64_t columns, int width) {
+  ColumnGrid grid{rows, columns, 0, 0, 0, 1};
+  const int most = width == 1 ? kWarp : 8;
+  while (grid.lanes < most && grid.lanes * width < columns) grid.lanes *= 2;
+  grid.tiles = ceil_div<std::int64_t>(columns, grid.lanes * width);
+  const std::int64_t rows_at_once = kColumnThreads / grid.lanes;
+  const std::int64_t wave = std::max<std::int64_t>(1024 / std::max<std::int64_t>(grid.tiles, 1), 1);
+  std::int64_t splits = std::min(wave, ceil_div(rows, 8 * rows_at_once));
+  splits = std::max({splits, ceil_div(rows, 128 * rows_at_once), std::int64_t{1}});
+  grid.rows_per_split = std::max<std::int64_t>(ceil_div(ceil_div(rows, splits), rows_at_once) * rows_at_once, 1);
+  grid.splits = std::max<std::int64_t>(ceil_div(rows, grid.rows_per_split), 1);
+  return grid;
+}
+
+/// Where a thread works: its first column, and its rows.
+struct ColumnPlace {
+  std::int64_t column, begin, end, step, split;
+};
+
+template <int V>
+GRAFT_DEVICE ColumnPlace column_place(const ColumnGrid& grid) {
+  const std::int64_t split = blockIdx.x / grid.tiles, tile = blockIdx.x % grid.tiles;
+  const int lane = static_cast<int>(threadIdx.x) % grid.lanes, first = static_cast<int>(threadIdx.x) / grid.lanes;
+  ColumnPlace place;
+  place.column = (tile * grid.lanes + lane) * V;
+  place.step = kColumnThreads / grid.lanes;
+  place.begin = split * grid.rows_per_split + first;
+  place.end = (split + 1) * grid.rows_per_split < grid.rows ? (split + 1) * grid.rows_per_split : grid.rows;
+  place.split = split;
+  if (place.column >= grid.columns) place.end = place.begin;  // beyond the tensor: no rows
+  return place;
+}
+
+/// Calls use(row, load(row)) for all rows of a thread, with four loads under way at a time.
+template <class Load, class Use>
+GRAFT_DEVICE void for_rows(const ColumnPlace& place, Load load, Use use) {
+  constexpr int kAhead = 4;
+  for (std::int64_t row = place.begin; row < place.end; row += kAhead * place.step) {
+    decltype(load(row)) held[kAhead] = {};
     GRAFT_UNROLL
-    for (int i = 1; i < kColumnLines; ++i) state.merge(lines[i][lane]);
-    parts[part * n + column] = state;
+    for (int k = 0; k < kAhead; ++k)
+      if (row + k * place.step < place.end) held[k] = load(row + k * place.step);
+    GRAFT_UNROLL
+    for (int k = 0; k < kAhead; ++k)
+      if (row + k * place.step < place.end) use(row + k * place.step, held[k]);
   }
 }
 
-/// finish(column, state) for every column.
-template <class State, class Finish>
-GRAFT_KERNEL(kColumnThreads)
-column_finish(Finish finish, std::int64_t n, int parts, const State* state_of) {
-  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kColumnThreads + threadIdx.x;
-  if (column >= n) return;
-  State state = state_of[column];
-  for (int part = 1; part < parts; ++part) state.merge(state_of[part * n + column]);
-  finish(column, state);
-}
+/// Vectors of two tensors at one place.
+template <class T, int V>
+struct VectorPair {
+  Vector<T, V> first, second;
+};
 
-/// Adds up all columns (n at least 1) with f and finishes each. `name` and `finish_name` name the two
-/// launches.
-template <class State, class F, class Finish>
-void reduce_columns(const Stream& stream, const char* name, const char* finish_name, std::int64_t rows, std::int64_t n,
-                    const F& f, const Finish& finish) {
-  const std::int64_t rows_per_part = std::max(kLeastPartRows, ceil_div(rows, kMostParts));
-  const std::int64_t parts = std::max<std::int64_t>(ceil_div(rows, rows_per_part), 1);  // no rows: one empty part
-  Workspace workspace(static_cast<std::size_t>(parts * n) * sizeof(State), stream);
-  auto* states = workspace.as<State>();
-  launch(name, column_parts<State, F>,
-         {.grid = dim3(blocks_for(n, kWarp), static_cast<unsigned>(parts)), .block = dim3(kColumnThreads)}, stream, f,
-         rows, n, rows_per_part, states);
-  launch(finish_name, column_finish<State, Finish>,
-         {.grid = dim3(blocks_for(n, kColumnThreads)), .block = dim3(kColumnThreads)}, stream, finish, n,
-         static_cast<int>(parts), states);
-}
+// --- what is known of a column after some of its rows ---------------------------------------------------------------
 
-/// Two sums: of gy and of gy xhat, where xhat is the normalised input. What both norms' backwards need.
-template <class C>
-struct GradientSums {
-  C gy, gy_xhat;
-  GRAFT_DEVICE static GradientSums nothing() { return {0, 0}; }
-  GRAFT_DEVICE void merge(const GradientSums& later) {
-    gy += later.gy;
-    gy_xhat += later.gy_xhat;
+/// Two sums.
+struct Sums {
+  double first, second;
+
+  GRAFT_DEVICE void merge(const Sums& other) {
+    first += other.first;
+    second += other.second;
+  }
+  /// Of the lane `offset` further on.
+  GRAFT_DEVICE Sums shuffled_down(int offset) const {
+    return {__shfl_down_sync(kAllLanes, first, offset), __shfl_down_sync(kAllLanes, second, offset)};
   }
 };
 
-/// A vector of n values seen as (rows, n): the same for every row.
-template <class C>
-TensorRef per_column(C* values, std::int64_t rows, std::int64_t n) {
-  return {.data = const_cast<std::remove_const_t<C>*>(values),
-          .dtype = dtype_of<std::remove_const_t<C>>,
-          .shape = {rows, n},
-          .strides = {0, 1}};
+/// `mine` of all threads of a block merged down the columns. The result belongs to the column of the tile that is the
+/// thread's number, and is there for the first lanes * V threads. All threads must call, once a kernel.
+template <int V, class Partial>
+GRAFT_DEVICE Partial merge_rows(Partial (&mine)[V], int lanes,
+                                Partial (&scratch)[kColumnThreads / kWarp][kTileColumns]) {
+  for (int offset = kWarp / 2; offset >= lanes; offset /= 2) {
+    GRAFT_UNROLL
+    for (int v = 0; v < V; ++v) mine[v].merge(mine[v].shuffled_down(offset));
+  }
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  if (lane < lanes) {
+    GRAFT_UNROLL
+    for (int v = 0; v < V; ++v) scratch[warp][lane * V + v] = mine[v];
+  }
+  __syncthreads();
+  Partial total{};
+  if (static_cast<int>(threadIdx.x) < lanes * V) {
+    total = scratch[0][threadIdx.x];
+    for (int i = 1; i < kColumnThreads / kWarp; ++i) total.merge(scratch[i][threadIdx.x]);
+  }
+  return total;
+}
+
+/// Merges the block's partials and writes them: partials (splits, columns).
+template <int V, class Partial>
+GRAFT_DEVICE void write_partials(const ColumnGrid& grid, const ColumnPlace& place, Partial (&mine)[V],
+                                 Partial* partials) {
+  GRAFT_SHARED(scratch, Partial[kColumnThreads / kWarp][kTileColumns]);
+  const Partial total = merge_rows<V>(mine, grid.lanes, scratch);
+  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x % grid.tiles) * grid.lanes * V + threadIdx.x;
+  if (static_cast<int>(threadIdx.x) < grid.lanes * V && column < grid.columns)
+    partials[place.split * grid.columns + column] = total;
+}
+
+constexpr int kMergeColumns = 8;  // of a block of merge_splits
+
+/// The second launch: finish(column, merged partial) for every column.
+template <class Partial, class Finish>
+GRAFT_KERNEL(kColumnThreads)
+merge_splits(const Partial* partials, std::int64_t splits, std::int64_t columns, Finish finish) {
+  GRAFT_SHARED(scratch, Partial[kColumnThreads / kWarp][kTileColumns]);
+  const int lane = static_cast<int>(threadIdx.x) % kMergeColumns;
+  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kMergeColumns + lane;
+  Partial mine[1] = {};
+  if (column < columns)
+    for (std::int64_t s = threadIdx.x / kMergeColumns; s < splits; s += kColumnThreads / kMergeColumns)
+      mine[0].merge(partials[s * columns + column]);
+  const Partial total = merge_rows<1>(mine, kMergeColumns, scratch);
+  if (threadIdx.x < kMergeColumns && column < columns) finish(column, total);
+}
+
+/// Launches it.
+template <class Partial, class Finish>
+void launch_merge(const char* name, const Partial* partials, std::int64_t splits, std::int64_t columns,
+                  const Finish& finish, const Stream& stream) {
+  launch(name, merge_splits<Partial, Finish>,
+         {.grid = dim3(blocks_for(columns, kMergeColumns)), .block = dim3(kColumnThreads)}, stream, partials, splits,
+         columns, finish);
 }
 
 }  // namespace graft::kernels::cuda

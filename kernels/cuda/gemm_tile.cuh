@@ -3,7 +3,7 @@
 //
 //   GRAFT_DYNAMIC_SHARED(T, shared);                     // gemm_shared_bytes<Tile, Stages> bytes
 //   Tile tile;                                           // SimtTile<...> (f32, f64) or MmaTile<...> (bf16, f16)
-//   gemm_main_loop<Stages>(tile, shared, steps, [&](std::int64_t step, T* a, T* b) {
+//   gemm_main_loop<Stages>(tile, shared, steps, [&](int step, T* a, T* b) {
 //     load_tile<...>(a, ...);                            // start the copies of k from step * Tile::kBk on: zeros
 //     load_tile<...>(b, ...);                            //   beyond the operands' edges
 //   });
@@ -79,42 +79,54 @@ int copy_width(const T* data, std::initializer_list<std::int64_t> strides) {
   return static_cast<int>(sizeof(T));
 }
 
+/// Calls piece(into, row, position) for every 16 bytes of a shared tile, this thread's share of them.
+template <class Layout, int Threads, class T, class Piece>
+GRAFT_DEVICE void for_each_piece(T* to, const Piece& piece) {
+  constexpr int n = kVectorLength<T>, per_run = Layout::kLength / n, pieces = Layout::kRows * per_run;
+  GRAFT_UNROLL
+  for (int round = 0; round < ceil_div(pieces, Threads); ++round) {
+    const int i = static_cast<int>(threadIdx.x) + round * Threads;
+    if (pieces % Threads != 0 && i >= pieces) break;
+    const int row = i / per_run, position = i % per_run * n;
+    piece(to + row * Layout::kPitch + position, row, position);
+  }
+}
+
 /// Starts the copies that fill a shared tile; elements that do not exist become zero. `width`: bytes that may be copied
 /// at once (copy_width): where it is 16 or 4, find's positions are multiples of as many bytes. All threads of the block
 /// call.
 template <class Layout, int Threads, class Find, class T = typename Layout::Element>
 GRAFT_DEVICE void load_tile(T* to, int width, const Find& find) {
-  constexpr int n = kVectorLength<T>, per_run = Layout::kLength / n, pieces = Layout::kRows * per_run;
-  constexpr int size = sizeof(T), rounds = ceil_div(pieces, Threads);
-  GRAFT_UNROLL
-  for (int round = 0; round < rounds; ++round) {
-    const int piece = static_cast<int>(threadIdx.x) + round * Threads;
-    if (pieces % Threads != 0 && piece >= pieces) break;
-    const int row = piece / per_run, position = piece % per_run * n;
-    T* const into = to + row * Layout::kPitch + position;
-    if (width == 16) {
+  constexpr int n = kVectorLength<T>, size = sizeof(T);
+  if (width == 16) {
+    for_each_piece<Layout, Threads>(to, [&](T* into, int row, int position) {
       const Run<T> run = find(row, position);
       arch::cp_async16(into, run.from, min(max(run.count, 0), n) * size);
-      continue;
-    }
-    if constexpr (size <= 4) {
-      if (size == 4 || width == 4) {
+    });
+    return;
+  }
+  if constexpr (size <= 4) {
+    if (size == 4 || width == 4) {
+      for_each_piece<Layout, Threads>(to, [&](T* into, int row, int position) {
         GRAFT_UNROLL
         for (int i = 0; i < n; i += 4 / size) {
           const Run<T> run = find(row, position + i);
           arch::cp_async4(into + i, run.from, min(max(run.count, 0), 4 / size) * size);
         }
-        continue;
-      }
+      });
+      return;
     }
-    Vector<T, n> values;
-    GRAFT_UNROLL
-    for (int i = 0; i < n; ++i) {
-      const Run<T> run = find(row, position + i);
-      values.at[i] = run.count > 0 ? *run.from : T(0.0f);
-    }
-    *reinterpret_cast<Vector<T, n>*>(into) = values;
   }
+  if constexpr (size != 4)
+    for_each_piece<Layout, Threads>(to, [&](T* into, int row, int position) {
+      Vector<T, n> values;
+      GRAFT_UNROLL
+      for (int i = 0; i < n; ++i) {
+        const Run<T> run = find(row, position + i);
+        values.at[i] = run.count > 0 ? *run.from : T(0.0f);
+      }
+      *reinterpret_cast<Vector<T, n>*>(into) = values;
+    });
 }
 
 /// Starts the copies that fill a shared tile whose operand is contiguous across the runs: find(run, position) is asked
@@ -390,15 +402,15 @@ inline constexpr std::size_t gemm_shared_bytes = sizeof(typename Tile::Element) 
 /// Stages - 1 steps ahead, so that copies and arithmetic overlap. One barrier a step: it publishes this step's tiles
 /// and says that nobody reads those of the step before, which the next copies overwrite.
 template <int Stages, class Tile, class Load, class T = typename Tile::Element>
-GRAFT_DEVICE void gemm_main_loop(Tile& tile, T* shared, std::int64_t steps, const Load& load) {
+GRAFT_DEVICE void gemm_main_loop(Tile& tile, T* shared, int steps, const Load& load) {
   constexpr int a_size = Tile::ALayout::kSize, stage_size = a_size + Tile::BLayout::kSize;
   GRAFT_UNROLL
   for (int s = 0; s < Stages - 1; ++s) {
-    if (s < steps) load(static_cast<std::int64_t>(s), shared + s * stage_size, shared + s * stage_size + a_size);
+    if (s < steps) load(s, shared + s * stage_size, shared + s * stage_size + a_size);
     arch::cp_async_commit();
   }
   int stage = 0, next = Stages - 1;
-  for (std::int64_t step = 0; step < steps; ++step) {
+  for (int step = 0; step < steps; ++step) {
     arch::cp_async_wait<Stages - 2>();
     __syncthreads();
     if (step + Stages - 1 < steps) {

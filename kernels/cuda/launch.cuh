@@ -6,6 +6,7 @@
 //   GRAFT_UNROLL                           #pragma unroll
 //   GRAFT_DEVICE                           a function of device code
 //   GRAFT_KERNEL(threads)                  a __global__ function of at most `threads` threads a block
+//   GRAFT_KERNEL_RESIDENT(threads, blocks) the same, with so few registers that `blocks` blocks fit a multiprocessor
 #pragma once
 
 #include <cuda_runtime.h>  // first: the emulator prepares the toolkit's headers here
@@ -24,30 +25,32 @@
 #if defined(__CUDACC__)
 
 #define GRAFT_EMULATED 0
-#define GRAFT_SHARED(name, ...)              \
-  using name##_shared_type = __VA_ARGS__;    \
+#define GRAFT_SHARED(name, ...)           \
+  using name##_shared_type = __VA_ARGS__; \
   __shared__ name##_shared_type name
-#define GRAFT_DYNAMIC_SHARED(T, name)                                       \
-  extern __shared__ __align__(1024) unsigned char graft_dynamic_shared_[];  \
+#define GRAFT_DYNAMIC_SHARED(T, name)                                      \
+  extern __shared__ __align__(1024) unsigned char graft_dynamic_shared_[]; \
   T* const name = reinterpret_cast<T*>(graft_dynamic_shared_)
 #define GRAFT_UNROLL _Pragma("unroll")
 #define GRAFT_DEVICE __device__ __forceinline__
 #define GRAFT_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define GRAFT_KERNEL_RESIDENT(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 
 #else
 
 #include <graft/kernels/simt/core.h>
 
 #define GRAFT_EMULATED 1
-#define GRAFT_SHARED(name, ...)                       \
-  using name##_shared_type = __VA_ARGS__;             \
-  static const char name##_shared_key = 0;            \
-  name##_shared_type& name = *static_cast<name##_shared_type*>(::graft::simt::static_shared( \
-      &name##_shared_key, sizeof(name##_shared_type), alignof(name##_shared_type)))
+#define GRAFT_SHARED(name, ...)                                 \
+  using name##_shared_type = __VA_ARGS__;                       \
+  static const char name##_shared_key = 0;                      \
+  name##_shared_type& name = *static_cast<name##_shared_type*>( \
+      ::graft::simt::static_shared(&name##_shared_key, sizeof(name##_shared_type), alignof(name##_shared_type)))
 #define GRAFT_DYNAMIC_SHARED(T, name) T* const name = static_cast<T*>(::graft::simt::dynamic_shared())
 #define GRAFT_UNROLL
 #define GRAFT_DEVICE inline
 #define GRAFT_KERNEL(threads) __global__ void
+#define GRAFT_KERNEL_RESIDENT(threads, blocks) __global__ void
 
 #endif
 

@@ -1,10 +1,14 @@
-// Layer normalisation (Ba, Kiros and Hinton, 2016) over the rows of (rows, n), forward and backward.
+// Layer normalisation over rows, forward and backward.
 //
-// A row lies in registers (rows.cuh), so mean and variance are two exact passes over registers and one read of memory;
-// longer rows are read again for each pass. The gradients of gamma and beta go down the columns (columns.cuh).
+// A row lies in the registers of a warp or of a block (rows.cuh); longer rows are read again for each step, mostly from
+// cache. Deviations are taken from the row's first element, so that a large mean costs no digits; mean and variance of
+// the deviations follow in two steps. Where the first element is far from all others it is the variance, which makes up
+// for what the others lose. The gradients of gamma and beta are sums down the columns (columns.cuh).
+#include <cmath>
+
 #include <graft/kernels/cuda/rows.h>
 #include <graft/kernels/cuda/columns.cuh>
-#include <graft/kernels/cuda/rows.cuh>
+#include <graft/kernels/cuda/welford.cuh>
 
 namespace graft::kernels::cuda {
 namespace {
@@ -12,263 +16,306 @@ namespace {
 constexpr int kWide = 512;  // threads of a row that does not fit the registers
 
 template <class T>
-struct Forward {
-  using C = Compute<T>;
-  const T *x, *gamma, *beta;  // gamma and beta may be null: 1 and 0
+struct LayerNormRows {
+  const T *x, *gamma, *beta;  // gamma and beta may be nullptr: 1 and 0
   T* y;
-  C *mean, *inv_std;
+  Compute<T>*mean, *inv_std;
   std::int64_t rows, n;
-  C eps;
+  double eps;
 };
 
-/// gamma (or `otherwise`) at this thread's columns.
+/// y of the thread's elements, from (x - mean) inv_std; `base` is where this part of the row begins.
 template <int Lanes, int V, int E, class T>
-GRAFT_DEVICE void load_vector_of_row(const T* values, int n, Compute<T> otherwise, Compute<T> (&value)[E]) {
-  if (values != nullptr) {
-    load_row<Lanes, V>(values, n, otherwise, value);
-  } else {
+GRAFT_DEVICE void finish_row(const LayerNormRows<T>& r, std::int64_t row, std::int64_t base, int count,
+                             const Compute<T> (&normalised)[E]) {
+  GRAFT_UNROLL
+  for (int i = 0; i < E / V; ++i) {
+    const int column = vector_column<Lanes, V>(i);
+    if (column >= count) continue;
+    Vector<T, V> gamma{}, beta{}, result;
+    if (r.gamma != nullptr) gamma = load_vector<V>(r.gamma + base + column);
+    if (r.beta != nullptr) beta = load_vector<V>(r.beta + base + column);
     GRAFT_UNROLL
-    for (int i = 0; i < E; ++i) value[i] = otherwise;
+    for (int j = 0; j < V; ++j) {
+      Compute<T> value = normalised[i * V + j];
+      if (r.gamma != nullptr) value *= widen(gamma.at[j]);
+      if (r.beta != nullptr) value += widen(beta.at[j]);
+      result.at[j] = narrow<T>(value);
+    }
+    store_vector<V>(r.y + row * r.n + base + column, result);
   }
 }
 
-/// Sum of (value - mean)^2 over the elements that the row has.
+/// Adds the thread's part of sum(x - shift) or of sum((x - shift)^2); the elements beyond the row hold no part of it.
 template <int Lanes, int V, int E, class C>
-GRAFT_DEVICE C squared_distances(const C (&value)[E], int n, C mean) {
+GRAFT_DEVICE C sum_of_squares(const C (&deviation)[E], C mean, int count) {
   C sum = 0;
   GRAFT_UNROLL
   for (int i = 0; i < E; ++i) {
-    const C distance = value[i] - mean;
-    if (vector_column<Lanes, V>(i / V) < n) sum += distance * distance;
+    const C d = vector_column<Lanes, V>(i / V) < count ? deviation[i] - mean : C(0);
+    sum += d * d;
   }
   return sum;
 }
 
-template <int Lanes, int V, int E, class T>
-GRAFT_DEVICE void normalise_row(const Forward<T>& f, std::int64_t begin, std::int64_t base, int count,
-                                Compute<T> (&value)[E], Compute<T> mean, Compute<T> inv_std) {
-  Compute<T> factor[E];
-  load_vector_of_row<Lanes, V>(f.gamma == nullptr ? nullptr : f.gamma + base, count, Compute<T>(1), factor);
-  GRAFT_UNROLL
-  for (int i = 0; i < E; ++i) value[i] = (value[i] - mean) * inv_std * factor[i];
-  load_vector_of_row<Lanes, V>(f.beta == nullptr ? nullptr : f.beta + base, count, Compute<T>(0), factor);
-  GRAFT_UNROLL
-  for (int i = 0; i < E; ++i) value[i] += factor[i];
-  store_row<Lanes, V>(f.y + begin + base, count, value);
-}
-
 template <class T, int Lanes, int V, int E>
 GRAFT_KERNEL(kRowThreads<Lanes>)
-layer_norm_rows(Forward<T> f) {
+layer_norm_rows(const LayerNormRows<T> r) {
   using C = Compute<T>;
   GRAFT_SHARED(scratch, C[Lanes / kWarp]);
-  const int n = static_cast<int>(f.n);
-  for (std::int64_t row = first_row<Lanes>(); row < f.rows; row += row_step<Lanes>()) {
+  const int n = static_cast<int>(r.n);
+  const C count = static_cast<C>(n);
+  for (std::int64_t row = first_row<Lanes>(); row < r.rows; row += row_step<Lanes>()) {
+    const T* x = r.x + row * r.n;
+    const C shift = finite_or_zero(widen(x[0]));
     C value[E], sum = 0;
-    load_row<Lanes, V>(f.x + row * n, n, C(0), value);
-    GRAFT_UNROLL
-    for (int i = 0; i < E; ++i) sum += value[i];
-    const C mean = row_reduce<Lanes>(sum, scratch, Add{}) / static_cast<C>(n);
-    const C squares = row_reduce<Lanes>(squared_distances<Lanes, V>(value, n, mean), scratch, Add{});
-    const C inv_std = C(1) / std::sqrt(squares / static_cast<C>(n) + f.eps);
-    if (threadIdx.x % Lanes == 0) {
-      f.mean[row] = mean;
-      f.inv_std[row] = inv_std;
-    }
-    normalise_row<Lanes, V>(f, row * n, 0, n, value, mean, inv_std);
-  }
-}
-
-template <class T, int V>
-GRAFT_KERNEL(kWide)
-layer_norm_wide(Forward<T> f) {
-  using C = Compute<T>;
-  constexpr int E = kStretch<T>;
-  GRAFT_SHARED(scratch, C[kWide / kWarp]);
-  for (std::int64_t row = first_row<kWide>(); row < f.rows; row += row_step<kWide>()) {
-    const std::int64_t begin = row * f.n;
-    C value[E], sum = 0, squares = 0;
-    for (std::int64_t base = 0; base < f.n; base += kWide * E) {
-      load_row<kWide, V>(f.x + begin + base, stretch<kWide, E>(base, f.n), C(0), value);
-      GRAFT_UNROLL
-      for (int i = 0; i < E; ++i) sum += value[i];
-    }
-    const C mean = block_reduce<kWide>(sum, scratch, Add{}) / static_cast<C>(f.n);
-    for (std::int64_t base = 0; base < f.n; base += kWide * E) {
-      const int count = stretch<kWide, E>(base, f.n);
-      load_row<kWide, V>(f.x + begin + base, count, C(0), value);
-      squares += squared_distances<kWide, V>(value, count, mean);
-    }
-    squares = block_reduce<kWide>(squares, scratch, Add{});
-    const C inv_std = C(1) / std::sqrt(squares / static_cast<C>(f.n) + f.eps);
-    if (threadIdx.x == 0) {
-      f.mean[row] = mean;
-      f.inv_std[row] = inv_std;
-    }
-    for (std::int64_t base = 0; base < f.n; base += kWide * E) {
-      const int count = stretch<kWide, E>(base, f.n);
-      load_row<kWide, V>(f.x + begin + base, count, C(0), value);
-      normalise_row<kWide, V>(f, begin, base, count, value, mean, inv_std);
-    }
-  }
-}
-
-// --- backward -------------------------------------------------------------------------------------------------------
-
-template <class T>
-struct Backward {
-  using C = Compute<T>;
-  const T *x, *gy, *gamma;  // gamma may be null
-  const C *mean, *inv_std;
-  T* gx;
-  std::int64_t rows, n;
-};
-
-/// h = gamma gy and xhat of one stretch of a row; zero beyond its end.
-template <int Lanes, int V, int E, class T>
-GRAFT_DEVICE void load_terms(const Backward<T>& b, std::int64_t begin, std::int64_t base, int count, Compute<T> mean,
-                             Compute<T> inv_std, Compute<T> (&h)[E], Compute<T> (&xhat)[E]) {
-  load_row<Lanes, V>(b.gy + begin + base, count, Compute<T>(0), h);
-  load_vector_of_row<Lanes, V>(b.gamma == nullptr ? nullptr : b.gamma + base, count, Compute<T>(1), xhat);
-  GRAFT_UNROLL
-  for (int i = 0; i < E; ++i) h[i] *= xhat[i];
-  load_row<Lanes, V>(b.x + begin + base, count, mean, xhat);
-  GRAFT_UNROLL
-  for (int i = 0; i < E; ++i) xhat[i] = (xhat[i] - mean) * inv_std;
-}
-
-template <class T, int Lanes, int V, int E>
-GRAFT_KERNEL(kRowThreads<Lanes>)
-layer_norm_backward_rows(Backward<T> b) {
-  using C = Compute<T>;
-  GRAFT_SHARED(scratch, C[Lanes / kWarp]);
-  const int n = static_cast<int>(b.n);
-  for (std::int64_t row = first_row<Lanes>(); row < b.rows; row += row_step<Lanes>()) {
-    const C inv_std = b.inv_std[row];
-    C h[E], xhat[E], sum = 0, sum_xhat = 0;
-    load_terms<Lanes, V>(b, row * n, 0, n, b.mean[row], inv_std, h, xhat);
+    load_row<Lanes, V>(x, n, shift, value);
     GRAFT_UNROLL
     for (int i = 0; i < E; ++i) {
-      sum += h[i];
-      sum_xhat += h[i] * xhat[i];
+      value[i] -= shift;
+      sum += value[i];
     }
-    sum = row_reduce<Lanes>(sum, scratch, Add{}) / static_cast<C>(n);
-    sum_xhat = row_reduce<Lanes>(sum_xhat, scratch, Add{}) / static_cast<C>(n);
+    const C mean = row_reduce<Lanes>(sum, scratch, Add{}) / count;
+    const C squares = row_reduce<Lanes>(sum_of_squares<Lanes, V>(value, mean, n), scratch, Add{});
+    const C inv_std = 1 / std::sqrt(squares / count + static_cast<C>(r.eps));
     GRAFT_UNROLL
-    for (int i = 0; i < E; ++i) h[i] = inv_std * (h[i] - sum - xhat[i] * sum_xhat);
-    store_row<Lanes, V>(b.gx + row * n, n, h);
+    for (int i = 0; i < E; ++i) value[i] = (value[i] - mean) * inv_std;
+    finish_row<Lanes, V>(r, row, 0, n, value);
+    if (threadIdx.x % Lanes != 0) continue;
+    r.mean[row] = shift + mean;
+    r.inv_std[row] = inv_std;
   }
 }
 
 template <class T, int V>
 GRAFT_KERNEL(kWide)
-layer_norm_backward_wide(Backward<T> b) {
+layer_norm_wide(const LayerNormRows<T> r) {
   using C = Compute<T>;
   constexpr int E = kStretch<T>;
   GRAFT_SHARED(scratch, C[kWide / kWarp]);
-  for (std::int64_t row = first_row<kWide>(); row < b.rows; row += row_step<kWide>()) {
-    const std::int64_t begin = row * b.n;
-    const C mean = b.mean[row], inv_std = b.inv_std[row];
-    C h[E], xhat[E], sum = 0, sum_xhat = 0;
-    for (std::int64_t base = 0; base < b.n; base += kWide * E) {
-      load_terms<kWide, V>(b, begin, base, stretch<kWide, E>(base, b.n), mean, inv_std, h, xhat);
-      GRAFT_UNROLL
-      for (int i = 0; i < E; ++i) {
-        sum += h[i];
-        sum_xhat += h[i] * xhat[i];
+  const C count = static_cast<C>(r.n);
+  for (std::int64_t row = first_row<kWide>(); row < r.rows; row += row_step<kWide>()) {
+    const T* x = r.x + row * r.n;
+    const C shift = finite_or_zero(widen(x[0]));
+    // Calls use(base, columns, deviations) for each part of the row.
+    const auto for_parts = [&](auto use) {
+      for (std::int64_t base = 0; base < r.n; base += kWide * E) {
+        C value[E];
+        const int columns = stretch<kWide, E>(base, r.n);
+        load_row<kWide, V>(x + base, columns, shift, value);
+        GRAFT_UNROLL
+        for (int i = 0; i < E; ++i) value[i] -= shift;
+        use(base, columns, value);
       }
-    }
-    sum = block_reduce<kWide>(sum, scratch, Add{}) / static_cast<C>(b.n);
-    sum_xhat = block_reduce<kWide>(sum_xhat, scratch, Add{}) / static_cast<C>(b.n);
-    for (std::int64_t base = 0; base < b.n; base += kWide * E) {
-      const int count = stretch<kWide, E>(base, b.n);
-      load_terms<kWide, V>(b, begin, base, count, mean, inv_std, h, xhat);
+    };
+    C sum = 0, squares = 0;
+    for_parts([&](std::int64_t, int, const C(&value)[E]) {
       GRAFT_UNROLL
-      for (int i = 0; i < E; ++i) h[i] = inv_std * (h[i] - sum - xhat[i] * sum_xhat);
-      store_row<kWide, V>(b.gx + begin + base, count, h);
+      for (int i = 0; i < E; ++i) sum += value[i];
+    });
+    const C mean = block_reduce<kWide>(sum, scratch, Add{}) / count;
+    for_parts([&](std::int64_t, int columns, const C(&value)[E]) {
+      squares += sum_of_squares<kWide, V>(value, mean, columns);
+    });
+    squares = block_reduce<kWide>(squares, scratch, Add{});
+    const C inv_std = 1 / std::sqrt(squares / count + static_cast<C>(r.eps));
+    if (threadIdx.x == 0) {
+      r.mean[row] = shift + mean;
+      r.inv_std[row] = inv_std;
     }
+    for_parts([&](std::int64_t base, int columns, C(&value)[E]) {
+      GRAFT_UNROLL
+      for (int i = 0; i < E; ++i) value[i] = (value[i] - mean) * inv_std;
+      finish_row<kWide, V>(r, row, base, columns, value);
+    });
   }
 }
-
-template <class T>
-struct AddGradient {
-  const T *x, *gy;
-  const Compute<T>*mean, *inv_std;
-  std::int64_t n;
-  GRAFT_DEVICE void add(GradientSums<Compute<T>>& sums, std::int64_t row, std::int64_t column) const {
-    const Compute<T> g = widen(gy[row * n + column]);
-    sums.gy += g;
-    sums.gy_xhat += g * ((widen(x[row * n + column]) - mean[row]) * inv_std[row]);
-  }
-};
-
-template <class T>
-struct StoreGradient {
-  T *ggamma, *gbeta;  // null where undefined
-  GRAFT_DEVICE void operator()(std::int64_t column, const GradientSums<Compute<T>>& sums) const {
-    if (ggamma != nullptr) ggamma[column] = narrow<T>(sums.gy_xhat);
-    if (gbeta != nullptr) gbeta[column] = narrow<T>(sums.gy);
-  }
-};
-
-// --- the host's side ------------------------------------------------------------------------------------------------
 
 void run_layer_norm(const LayerNormArgs& args, Stream& stream) {
   const std::int64_t rows = args.x.shape[0], n = args.x.shape[1];
-  if (rows * n == 0) return;
+  if (rows == 0) return;
   visit_floating(args.x.dtype, [&]<class T>(T) {
-    using C = Compute<T>;
-    const Forward<T> f = {.x = args.x.as<T>(),
-                          .gamma = args.gamma.as<T>(),
-                          .beta = args.beta.as<T>(),
-                          .y = args.y.as<T>(),
-                          .mean = args.mean.as<C>(),
-                          .inv_std = args.inv_std.as<C>(),
-                          .rows = rows,
-                          .n = n,
-                          .eps = static_cast<C>(args.eps)};
-    visit_width<T>(rows_allow_vectors<T>(n, {f.x, f.gamma, f.beta, f.y}), [&]<int V>(Constant<V>) {
+    using W = Compute<T>;
+    const LayerNormRows<T> r{args.x.as<T>(),
+                             args.gamma.as<T>(),
+                             args.beta.as<T>(),
+                             args.y.as<T>(),
+                             args.mean.as<W>(),
+                             args.inv_std.as<W>(),
+                             rows,
+                             n,
+                             args.eps};
+    visit_width<T>(rows_allow_vectors<T>(n, {r.x, r.gamma, r.beta, r.y}), [&]<int V>(Constant<V>) {
       visit_row_size<T, V>(
           n,
           [&]<int Lanes, int E>(Constant<Lanes>, Constant<E>) {
             launch("layer_norm_forward", layer_norm_rows<T, Lanes, V, E>,
-                   {.grid = row_blocks<Lanes>(rows), .block = dim3(kRowThreads<Lanes>)}, stream, f);
+                   {.grid = row_blocks<Lanes>(rows), .block = dim3(kRowThreads<Lanes>)}, stream, r);
           },
           [&] {
             launch("layer_norm_forward_wide", layer_norm_wide<T, V>,
-                   {.grid = row_blocks<kWide>(rows), .block = dim3(kWide)}, stream, f);
+                   {.grid = row_blocks<kWide>(rows), .block = dim3(kWide)}, stream, r);
           });
     });
   });
 }
 
+// --- backward -------------------------------------------------------------------------------------------------------
+
+// With h = gamma gy and xhat = (x - mean) inv_std:  gx = inv_std (h - mean(h) - xhat mean(h xhat)).
+template <class T>
+struct LayerNormGradient {
+  const T *x, *gy, *gamma;  // gamma may be nullptr: 1
+  const Compute<T>*mean, *inv_std;
+  T* gx;
+  std::int64_t rows, n;
+};
+
+/// xhat and h of the thread's elements of a part of a row; 0 beyond its end.
+template <int Lanes, int V, int E, class T>
+GRAFT_DEVICE void load_gradient(const LayerNormGradient<T>& r, std::int64_t row, std::int64_t base, int count,
+                                Compute<T> mean, Compute<T> inv_std, Compute<T> (&xhat)[E], Compute<T> (&h)[E]) {
+  using C = Compute<T>;
+  load_row<Lanes, V>(r.x + row * r.n + base, count, mean, xhat);
+  load_row<Lanes, V>(r.gy + row * r.n + base, count, C(0), h);
+  GRAFT_UNROLL
+  for (int i = 0; i < E; ++i) xhat[i] = vector_column<Lanes, V>(i / V) < count ? (xhat[i] - mean) * inv_std : C(0);
+  if (r.gamma == nullptr) return;
+  GRAFT_UNROLL
+  for (int i = 0; i < E / V; ++i) {
+    const int column = vector_column<Lanes, V>(i);
+    if (column >= count) continue;
+    const Vector<T, V> gamma = load_vector<V>(r.gamma + base + column);
+    GRAFT_UNROLL
+    for (int j = 0; j < V; ++j) h[i * V + j] *= widen(gamma.at[j]);
+  }
+}
+
+template <class T, int Lanes, int V, int E>
+GRAFT_KERNEL(kRowThreads<Lanes>)
+layer_norm_backward_rows(const LayerNormGradient<T> r) {
+  using C = Compute<T>;
+  GRAFT_SHARED(scratch, C[Lanes / kWarp]);
+  const int n = static_cast<int>(r.n);
+  const C count = static_cast<C>(n);
+  for (std::int64_t row = first_row<Lanes>(); row < r.rows; row += row_step<Lanes>()) {
+    const C mean = r.mean[row], inv_std = r.inv_std[row];
+    C xhat[E], h[E], sum = 0, product = 0;
+    load_gradient<Lanes, V>(r, row, 0, n, mean, inv_std, xhat, h);
+    GRAFT_UNROLL
+    for (int i = 0; i < E; ++i) {
+      sum += h[i];
+      product += h[i] * xhat[i];
+    }
+    const C first = row_reduce<Lanes>(sum, scratch, Add{}) / count;
+    const C second = row_reduce<Lanes>(product, scratch, Add{}) / count;
+    GRAFT_UNROLL
+    for (int i = 0; i < E; ++i) h[i] = inv_std * (h[i] - first - xhat[i] * second);
+    store_row<Lanes, V>(r.gx + row * r.n, n, h);
+  }
+}
+
+template <class T, int V>
+GRAFT_KERNEL(kWide)
+layer_norm_backward_wide(const LayerNormGradient<T> r) {
+  using C = Compute<T>;
+  constexpr int E = kStretch<T>;
+  GRAFT_SHARED(scratch, C[kWide / kWarp]);
+  const C count = static_cast<C>(r.n);
+  for (std::int64_t row = first_row<kWide>(); row < r.rows; row += row_step<kWide>()) {
+    const C mean = r.mean[row], inv_std = r.inv_std[row];
+    C xhat[E], h[E], sum = 0, product = 0;
+    for (std::int64_t base = 0; base < r.n; base += kWide * E) {
+      load_gradient<kWide, V>(r, row, base, stretch<kWide, E>(base, r.n), mean, inv_std, xhat, h);
+      GRAFT_UNROLL
+      for (int i = 0; i < E; ++i) {
+        sum += h[i];
+        product += h[i] * xhat[i];
+      }
+    }
+    const C first = block_reduce<kWide>(sum, scratch, Add{}) / count;
+    const C second = block_reduce<kWide>(product, scratch, Add{}) / count;
+    for (std::int64_t base = 0; base < r.n; base += kWide * E) {
+      const int columns = stretch<kWide, E>(base, r.n);
+      load_gradient<kWide, V>(r, row, base, columns, mean, inv_std, xhat, h);
+      GRAFT_UNROLL
+      for (int i = 0; i < E; ++i) h[i] = inv_std * (h[i] - first - xhat[i] * second);
+      store_row<kWide, V>(r.gx + row * r.n + base, columns, h);
+    }
+  }
+}
+
+/// Sums of gy and of gy xhat down the columns.
+template <class T, int V>
+GRAFT_KERNEL(kColumnThreads)
+layer_norm_gradient_sums(const T* x, const T* gy, const Compute<T>* mean, const Compute<T>* inv_std, ColumnGrid grid,
+                         Sums* partials) {
+  using C = Compute<T>;
+  const ColumnPlace place = column_place<V>(grid);
+  C sum[V] = {}, product[V] = {};
+  for_rows(
+      place,
+      [&](std::int64_t row) {
+        const std::int64_t at = row * grid.columns + place.column;
+        return VectorPair<T, V>{load_vector<V>(x + at), load_vector<V>(gy + at)};
+      },
+      [&](std::int64_t row, const VectorPair<T, V>& value) {
+        const C center = mean[row], factor = inv_std[row];
+        GRAFT_UNROLL
+        for (int v = 0; v < V; ++v) {
+          const C g = widen(value.second.at[v]);
+          sum[v] += g;
+          product[v] += g * ((widen(value.first.at[v]) - center) * factor);
+        }
+      });
+  Sums mine[V];
+  GRAFT_UNROLL
+  for (int v = 0; v < V; ++v) mine[v] = {static_cast<double>(sum[v]), static_cast<double>(product[v])};
+  write_partials<V>(grid, place, mine, partials);
+}
+
+template <class T>
+struct FinishParameters {
+  T *ggamma, *gbeta;  // each may be nullptr
+
+  GRAFT_DEVICE void operator()(std::int64_t c, const Sums& sums) const {
+    if (ggamma != nullptr) ggamma[c] = narrow<T>(static_cast<Compute<T>>(sums.second));
+    if (gbeta != nullptr) gbeta[c] = narrow<T>(static_cast<Compute<T>>(sums.first));
+  }
+};
+
 void run_layer_norm_backward(const LayerNormBackwardArgs& args, Stream& stream) {
   const std::int64_t rows = args.x.shape[0], n = args.x.shape[1];
   visit_floating(args.x.dtype, [&]<class T>(T) {
-    using C = Compute<T>;
-    const Backward<T> b = {.x = args.x.as<T>(),
-                           .gy = args.gy.as<T>(),
-                           .gamma = args.gamma.as<T>(),
-                           .mean = args.mean.as<C>(),
-                           .inv_std = args.inv_std.as<C>(),
-                           .gx = args.gx.as<T>(),
-                           .rows = rows,
-                           .n = n};
-    if (n > 0 && (args.ggamma.defined() || args.gbeta.defined()))
-      reduce_columns<GradientSums<C>>(stream, "layer_norm_backward_sums", "layer_norm_backward_gamma", rows, n,
-                                      AddGradient<T>{b.x, b.gy, b.mean, b.inv_std, n},
-                                      StoreGradient<T>{args.ggamma.as<T>(), args.gbeta.as<T>()});
-    if (rows * n == 0 || !args.gx.defined()) return;
-    visit_width<T>(rows_allow_vectors<T>(n, {b.x, b.gy, b.gamma, b.gx}), [&]<int V>(Constant<V>) {
+    using W = Compute<T>;
+    const LayerNormGradient<T> r{args.x.as<T>(),
+                                 args.gy.as<T>(),
+                                 args.gamma.as<T>(),
+                                 args.mean.as<W>(),
+                                 args.inv_std.as<W>(),
+                                 args.gx.as<T>(),
+                                 rows,
+                                 n};
+    visit_width<T>(rows_allow_vectors<T>(n, {r.x, r.gy, r.gamma, r.gx}), [&]<int V>(Constant<V>) {
+      if (args.ggamma.defined() || args.gbeta.defined()) {
+        const ColumnGrid grid = column_grid(rows, n, V);
+        const Workspace partials(static_cast<std::size_t>(grid.splits * n) * sizeof(Sums), stream);
+        launch("layer_norm_gradient_sums", layer_norm_gradient_sums<T, V>,
+               {.grid = grid.blocks(), .block = dim3(kColumnThreads)}, stream, r.x, r.gy, r.mean, r.inv_std, grid,
+               partials.as<Sums>());
+        const FinishParameters<T> finish{args.ggamma.as<T>(), args.gbeta.as<T>()};
+        launch_merge("layer_norm_gradients", partials.as<Sums>(), grid.splits, n, finish, stream);
+      }
+      if (r.gx == nullptr || rows == 0) return;
       visit_row_size<T, V>(
           n,
           [&]<int Lanes, int E>(Constant<Lanes>, Constant<E>) {
             launch("layer_norm_backward", layer_norm_backward_rows<T, Lanes, V, E>,
-                   {.grid = row_blocks<Lanes>(rows), .block = dim3(kRowThreads<Lanes>)}, stream, b);
+                   {.grid = row_blocks<Lanes>(rows), .block = dim3(kRowThreads<Lanes>)}, stream, r);
           },
           [&] {
             launch("layer_norm_backward_wide", layer_norm_backward_wide<T, V>,
-                   {.grid = row_blocks<kWide>(rows), .block = dim3(kWide)}, stream, b);
+                   {.grid = row_blocks<kWide>(rows), .block = dim3(kWide)}, stream, r);
           });
     });
   });

@@ -46,20 +46,17 @@ struct Problem {
 /// The tile of a block: tiles of eight rows follow one another column by column, so that blocks which run together
 /// read the same rows of a and columns of b.
 struct TilePosition {
-  std::int64_t row, column;
-  int split;
-  std::int64_t batch;
+  int row, column, split, batch;  // row and column in tiles
 };
 
-template <class Tile, class T>
+template <class T>
 GRAFT_DEVICE TilePosition tile_position(const Problem<T>& p) {
   constexpr int height = 8;
   const int tiles = p.tiles_m * p.tiles_n, block = static_cast<int>(blockIdx.x);
   const int tile = block % tiles, rest = block / tiles;
   const int first = tile / (height * p.tiles_n) * height, within = tile % (height * p.tiles_n);
   const int rows = min(p.tiles_m - first, height);
-  return {static_cast<std::int64_t>(first + within % rows) * Tile::kBm,
-          static_cast<std::int64_t>(within / rows) * Tile::kBn, rest % p.splits, rest / p.splits};
+  return {first + within % rows, within / rows, rest % p.splits, rest / p.splits};
 }
 
 /// Starts the copies of an operand's tile: `outer` (m or n) from `at` on, k from `k` on, up to the ends.
@@ -81,39 +78,42 @@ GRAFT_DEVICE void load_operand(T* to, const T* data, std::int64_t stride, int wi
   }
 }
 
-/// AK, BK: for the 16-bit types, whether K is contiguous in a and in b.
+/// AK, BK: for the 16-bit types, whether K is contiguous in a and in b. 512 threads a multiprocessor at least: 128
+/// registers each, which is what the large tiles need.
 template <class Tile, int Stages, bool AK, bool BK, class T>
-GRAFT_KERNEL(Tile::kThreads)
+GRAFT_KERNEL_RESIDENT(Tile::kThreads, 512 / Tile::kThreads)
 matmul_tiles(const Problem<T> p) {
   GRAFT_DYNAMIC_SHARED(T, shared);
-  const TilePosition at = tile_position<Tile>(p);
+  const TilePosition at = tile_position(p);
   const T *a = p.a.data, *b = p.b.data;
-  std::int64_t batch = at.batch;
+  int batch = at.batch;
   for (int d = p.batches.rank - 1; d >= 0; --d) {
-    const std::int64_t index = batch % p.batches.sizes[d];
-    batch /= p.batches.sizes[d];
+    const auto size = static_cast<int>(p.batches.sizes[d]);
+    const int index = batch % size;
+    batch /= size;
     a += index * p.batches.a[d];
     b += index * p.batches.b[d];
   }
-  const std::int64_t k_first = at.split * p.k_part;
+  const std::int64_t row = static_cast<std::int64_t>(at.row) * Tile::kBm;
+  const std::int64_t column = static_cast<std::int64_t>(at.column) * Tile::kBn, k_first = at.split * p.k_part;
   const std::int64_t k_end = p.k - k_first < p.k_part ? p.k : k_first + p.k_part;
   Tile tile;
-  gemm_main_loop<Stages>(tile, shared, ceil_div<std::int64_t>(k_end - k_first, Tile::kBk),
-                         [&](std::int64_t step, T* to_a, T* to_b) {
-                           const std::int64_t k = k_first + step * Tile::kBk;
+  gemm_main_loop<Stages>(tile, shared, static_cast<int>(ceil_div<std::int64_t>(k_end - k_first, Tile::kBk)),
+                         [&](int step, T* to_a, T* to_b) {
+                           const std::int64_t k = k_first + static_cast<std::int64_t>(step) * Tile::kBk;
                            load_operand<typename Tile::ALayout, Tile::kThreads, AK>(to_a, a, p.a.stride, p.a.width,
-                                                                                    p.a.columns, at.row, p.m, k, k_end);
+                                                                                    p.a.columns, row, p.m, k, k_end);
                            load_operand<typename Tile::BLayout, Tile::kThreads, BK>(
-                               to_b, b, p.b.stride, p.b.width, !p.b.columns, at.column, p.n, k, k_end);
+                               to_b, b, p.b.stride, p.b.width, !p.b.columns, column, p.n, k, k_end);
                          });
-  const int rows = left_from(p.m, at.row, Tile::kBm), columns = left_from(p.n, at.column, Tile::kBn);
+  const int rows = left_from(p.m, row, Tile::kBm), columns = left_from(p.n, column, Tile::kBn);
   if (p.parts != nullptr) {
     const std::int64_t batches = gridDim.x / static_cast<unsigned>(p.tiles_m * p.tiles_n * p.splits);
     Compute<T>* const part = p.parts + (at.split * batches + at.batch) * p.m * p.n;
-    tile.store(TileOutput<Compute<T>, T>{part + at.row * p.n + at.column, p.n, rows, columns, p.vectors});
+    tile.store(TileOutput<Compute<T>, T>{part + row * p.n + column, p.n, rows, columns, p.vectors});
   } else {
-    tile.store(TileOutput<T>{p.y + (at.batch * p.m + at.row) * p.n + at.column, p.n, rows, columns, p.vectors,
-                             p.bias == nullptr ? nullptr : p.bias + at.column, p.relu});
+    tile.store(TileOutput<T>{p.y + (at.batch * p.m + row) * p.n + column, p.n, rows, columns, p.vectors,
+                             p.bias == nullptr ? nullptr : p.bias + column, p.relu});
   }
 }
 

@@ -16,6 +16,7 @@ void add_pool(BackendTable& table);
 void add_batch_norm(BackendTable& table);
 void add_layer_norm(BackendTable& table);
 void add_reduce(BackendTable& table);
+void add_squared_norm(BackendTable& table);
 void add_gather(BackendTable& table);
 void add_random(BackendTable& table);
 void add_optim(BackendTable& table);

@@ -20,6 +20,7 @@ BackendTable make_table() {
   add_batch_norm(table);
   add_layer_norm(table);
   add_reduce(table);
+  add_squared_norm(table);
   add_gather(table);
   add_random(table);
   add_optim(table);

@@ -17,9 +17,9 @@ void batch_norm(const BatchNormArgs& args) {
     double var = running_var[c];
     mean[c] = running_mean[c];
     if (args.training) {
-      double sum = 0, squares = 0;
+      long double sum = 0, squares = 0;
       for (std::int64_t i = 0; i < m; ++i) sum += x(i, c);
-      mean[c] = sum / count;
+      mean[c] = static_cast<double>(sum / count);
       for (std::int64_t i = 0; i < m; ++i) squares += (x(i, c) - mean[c]) * (x(i, c) - mean[c]);
       var = squares / count;
       running_mean[c] = (1 - args.momentum) * running_mean[c] + args.momentum * mean[c];
@@ -67,9 +67,9 @@ void layer_norm(const LayerNormArgs& args) {
   Array<double> y(x.shape), mean({rows}), inv_std({rows});
   const auto count = static_cast<double>(n);
   for (std::int64_t i = 0; i < rows; ++i) {
-    double sum = 0, squares = 0;
+    long double sum = 0, squares = 0;
     for (std::int64_t j = 0; j < n; ++j) sum += x(i, j);
-    mean[i] = sum / count;
+    mean[i] = static_cast<double>(sum / count);
     for (std::int64_t j = 0; j < n; ++j) squares += (x(i, j) - mean[i]) * (x(i, j) - mean[i]);
     inv_std[i] = 1 / std::sqrt(squares / count + args.eps);
     for (std::int64_t j = 0; j < n; ++j) y(i, j) = gamma[j] * (x(i, j) - mean[i]) * inv_std[i] + beta[j];

@@ -68,10 +68,10 @@ void argmax(const ArgmaxArgs& args) {
 }
 
 void squared_norm(const SquaredNormArgs& args) {
-  double sum = 0;
+  long double sum = 0;  // the truth for double sums in another order too
   for (std::int64_t i = 0; i < args.count; ++i)
-    for (double value : read(args.tensors[i]).values) sum += value * value;
-  store(args.y, 0, sum);
+    for (double value : read(args.tensors[i]).values) sum += static_cast<long double>(value) * value;
+  store(args.y, 0, static_cast<double>(sum));
 }
 
 }  // namespace

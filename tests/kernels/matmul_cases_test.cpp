@@ -27,6 +27,9 @@ Shape batched(const std::vector<std::int64_t>& batch, std::int64_t rows, std::in
 std::vector<OpCase> matmul_cases() {
   const Layout plain, transposed = Layout::permuted({1, 0}), window = Layout::window();
   const Layout batch_transposed = Layout::permuted({0, 2, 1});
+  Layout transposed_window = transposed;
+  transposed_window.row_gap = 3;
+  transposed_window.offset = 1;
   const std::vector<Product> products = {
       {"1x1x1", 1, 1, 1, plain, plain},
       {"awkward", 33, 65, 7, plain, plain},
@@ -56,6 +59,30 @@ std::vector<OpCase> matmul_cases() {
       {"batch_outer_broadcast", 5, 7, 9, Layout::expanded({0}), Layout::expanded({1}), false, Activation::none, {2, 3}},
       {"batch_middle", 5, 7, 9, Layout::permuted({1, 0, 2}), plain, false, Activation::none, {3}},
       {"empty_batch", 5, 7, 9, plain, plain, false, Activation::none, {0}},
+      // A long K over few results, which may be cut into parts that are added afterwards.
+      {"long_k_aligned", 33, 40, 1025, plain, plain, true, Activation::relu},
+      {"long_k_both_contiguous", 7, 33, 1032, plain, transposed},
+      {"long_k_weight_gradient", 33, 65, 700, transposed, plain},
+      {"long_k_batch", 17, 9, 600, plain, plain, true, Activation::none, {2}},
+      {"long_k_vector", 1, 65, 2049, plain, plain, true},
+      // Rows that begin at multiples of 4 bytes in every dtype, and at odd elements.
+      {"even_rows", 65, 18, 34, plain, plain, true},
+      {"even_rows_transposed", 66, 70, 34, transposed, transposed},
+      {"windows_over_tiles", 65, 70, 67, window, window, true, Activation::relu},
+      {"transposed_windows", 33, 65, 35, transposed_window, transposed_window},
+      {"row_vector_windows", 1, 33, 65, window, transposed_window},
+      {"column_vector_windows", 65, 1, 33, transposed_window, window},
+      {"outer_product_windows", 33, 17, 1, transposed_window, transposed_window},
+      // Sizes at the edges of tiles of 32, 64 and 128, and more tiles than are ordered in one group.
+      {"many_rows", 600, 10, 20, plain, plain, true},
+      {"many_columns", 10, 600, 20, transposed, plain},
+      {"one_less_than_tiles", 63, 127, 31, plain, plain},
+      {"middle_tiles", 65, 70, 19, plain, plain, true, Activation::relu, {8}},
+      {"middle_tiles_both_transposed", 72, 65, 24, batch_transposed, batch_transposed, false, Activation::none, {8}},
+      {"large_tiles", 129, 136, 17, plain, plain, true, Activation::relu, {24}},
+      {"large_tiles_b_transposed", 129, 130, 17, plain, batch_transposed, true, Activation::none, {24}},
+      {"large_tiles_a_transposed", 136, 129, 17, batch_transposed, plain, false, Activation::none, {24}},
+      {"large_tiles_both_transposed", 129, 129, 16, batch_transposed, batch_transposed, false, Activation::relu, {24}},
   };
   std::vector<OpCase> cases;
   for (const Product& p : products)

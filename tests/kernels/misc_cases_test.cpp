@@ -37,6 +37,31 @@ std::vector<OpCase> reduce_cases() {
     reduce(op, "channels_last", {2, 7, 5, 3}, {1, 7, 1, 1}, Layout::channels_last());
     reduce(op, "nothing", {5, 7}, {5, 7});
     reduce(op, "empty_result", {0, 7}, {0, 1});
+    reduce(op, "stepped", {9, 17}, {9, 1}, Layout::stepped());
+    reduce(op, "stepped_all", {9, 17}, {1, 1}, Layout::stepped());
+    reduce(op, "many_rows", {300, 24}, {300, 1});
+    reduce(op, "long_rows", {3, 5001}, {3, 1});
+    reduce(op, "chunks", {40000}, {1});
+    reduce(op, "chunks_unaligned", {2, 9001}, {2, 1}, Layout::window());
+    reduce(op, "tall_columns", {1500, 33}, {1, 33});
+    reduce(op, "tall_columns_aligned", {1400, 64}, {1, 64});
+    reduce(op, "wide_columns", {9, 1030}, {1, 1030});
+    reduce(op, "one_row", {1, 33}, {1, 1});
+    reduce(op, "middle_columns", {3, 400, 40}, {3, 1, 40});
+    reduce(op, "few_channels_last", {3, 3, 17, 9}, {1, 3, 1, 1}, Layout::channels_last());
+    reduce(op, "many_channels_last", {3, 72, 7, 9}, {1, 72, 1, 1}, Layout::channels_last());
+    reduce(op, "channels_first", {4, 8, 16, 8}, {1, 8, 1, 1});
+    reduce(op, "images_channels_last", {3, 40, 5, 7}, {3, 40, 1, 1}, Layout::channels_last());
+    cases.push_back(op_case(std::string(name(op)) + "_nan_in_columns", kFloats, sum_of(65), [op](Maker& make) {
+      const TensorRef x = make.input({65, 33});
+      make.sprinkle(x, 331, kNaN);
+      return ReduceArgs{op, x, make.output("y", {1, 33})};
+    }));
+    cases.push_back(op_case(std::string(name(op)) + "_nan_in_rows", kFloats, sum_of(65), [op](Maker& make) {
+      const TensorRef x = make.input({33, 65});
+      make.sprinkle(x, 331, kNaN);
+      return ReduceArgs{op, x, make.output("y", {33, 1})};
+    }));
   }
   reduce(ReduceOp::sum, "over_nothing", {3, 0}, {3, 1});
   reduce(ReduceOp::mean, "over_nothing", {3, 0}, {3, 1});
@@ -73,6 +98,10 @@ std::vector<OpCase> argmax_cases() {
   argmax("transposed", {9, 17}, 1, Layout::permuted({1, 0}));
   argmax("one_column", {5, 1}, 1);
   argmax("empty_rows", {0, 9}, 1);
+  argmax("long_rows", {3, 1500}, 1);
+  argmax("windows", {33, 65}, 1, Layout::window());
+  argmax("channels_last", {3, 7, 5, 9}, 1, Layout::channels_last());
+  argmax("broadcast", {9, 17}, 1, Layout::expanded({1}));
   cases.push_back(op_case("special", kFloats, kRounded, [](Maker& make) {
     const TensorRef x = make.values(
         {4, 5}, {1, kNaN, 2, kNaN, kInf, -kInf, -kInf, -kInf, -kInf, -kInf, 1, 5, kInf, kInf, 2, 3, 3, 3, 3, 3});
@@ -101,6 +130,17 @@ std::vector<OpCase> squared_norm_cases() {
   norm("several", {{7, 9}, {65}, {}, {4, 3, 3, 3}, {0}}, 1);
   norm("none", {}, 1);
   norm("large_values", {{17, 9}}, 6e4);  // squares are beyond the range of f16
+  norm("long", {{40000}, {7, 2341}}, 1);
+  norm("many", std::vector<Shape>(300, Shape{3, 5}), 1);
+  cases.push_back(op_case("unaligned", kFloats, {.relative = 4}, [](Maker& make) {
+    Layout odd;
+    odd.offset = 1;
+    SquaredNormArgs args;
+    args.count = 2;
+    args.tensors = make.keep(std::vector<TensorRef>{make.input({7, 33}, odd), make.input({4099}, odd)});
+    args.y = make.output_of(DType::f64, "y", {});
+    return args;
+  }));
   return cases;
 }
 

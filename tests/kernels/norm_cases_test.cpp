@@ -25,6 +25,13 @@ std::vector<Norm> norms() {
       {"no_affine", 33, 17, false},
       {"shifted", 65, 9, true, 10, 1},  // a one-pass variance would lose digits here
       {"small_spread", 33, 8, true, 0, 1e-3},
+      {"one_channel", 65, 1},
+      {"one_more_than_a_warp", 17, 33},
+      {"channels_130", 9, 130},
+      {"part_of_a_tile", 130, 72},  // on the device a tile is 64 channels of bf16, 32 of f32
+      {"several_parts", 2100, 8},   // the device cuts these rows into parts
+      {"large_mean", 65, 9, true, 1e3, 0.1},
+      {"large_mean_in_vectors", 130, 16, true, -1e3, 0.1},
   };
 }
 
@@ -144,6 +151,51 @@ std::vector<OpCase> batch_norm_cases() {
     args.training = false;
     return args;
   }));
+  cases.push_back(op_case("inference_keeps_statistics", kFloats, {.relative = 8, .absolute = 16}, [](Maker& make) {
+    BatchNormArgs args;
+    args.x = make.input({70, 72}, {.offset = 1});
+    args.running_mean = make.wide_input({72});
+    args.running_var = make.wide_input({72}, 0.5, 2);
+    args.y = make.output("y", {70, 72});
+    args.mean = make.wide_output("mean", {72});
+    args.inv_std = make.wide_output("inv_std", {72});
+    args.training = false;
+    return args;
+  }));
+  cases.push_back(op_case("unaligned", kFloats, {.relative = 8, .absolute = 40}, [](Maker& make) {
+    BatchNormArgs args;
+    args.x = make.input({70, 72});
+    args.gamma = make.wide_input({72}, 0.5, 2);
+    args.beta = make.wide_input({72});
+    args.y = make.output("y", {70, 72}, {.offset = 1});
+    args.mean = make.wide_output("mean", {72});
+    args.inv_std = make.wide_output("inv_std", {72});
+    return args;
+  }));
+  cases.push_back(op_case("unaligned", kFloats, {.relative = 8, .absolute = 600}, [](Maker& make) {
+    BatchNormBackwardArgs args;
+    args.x = make.input({70, 72});
+    args.gy = make.input({70, 72}, {.offset = 1});
+    args.mean = make.wide_input({72}, -0.1, 0.1);
+    args.inv_std = make.wide_input({72}, 1, 2);
+    args.gx = make.output("gx", {70, 72});
+    args.ggamma = make.wide_output("ggamma", {72});
+    args.gbeta = make.wide_output("gbeta", {72});
+    return args;
+  }));
+  cases.push_back(op_case("outlier_first", kFloats, {.relative = 8, .absolute = 60}, [](Maker& make) {
+    // The first row, which deviations may be taken from, lies far from all others.
+    BatchNormArgs args;
+    std::vector<double> x(40 * 8);
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = i < 8 ? 1000 : make.uniform(-1, 1);
+    args.x = make.values({40, 8}, x);
+    args.y = make.output("y", {40, 8});
+    args.mean = make.wide_output("mean", {8});
+    make.tolerate({.relative = 8, .absolute = 100});
+    args.inv_std = make.wide_output("inv_std", {8});
+    make.tolerate({.relative = 60});
+    return args;
+  }));
   cases.push_back(op_case("empty_inference", kFloats, {}, [](Maker& make) {
     BatchNormArgs args;
     args.x = make.input({0, 5});
@@ -173,6 +225,15 @@ std::vector<OpCase> layer_norm_cases() {
   all.push_back({"one_column", 5, 1});
   all.push_back({"wide_rows", 3, 768});
   all.push_back({"empty", 0, 9});
+  all.push_back({"one_row", 1, 33});
+  // On the device rows lie in a warp's registers, in a block's (of two sizes), or in none.
+  all.push_back({"odd_warp", 2, 331});
+  all.push_back({"odd_block", 2, 1025, true, 10, 1});
+  all.push_back({"block", 1, 2048, false});
+  all.push_back({"large_block", 2, 5000});
+  all.push_back({"odd_large_block", 1, 4999, false});
+  all.push_back({"beyond_registers", 2, 8208, true, 100, 1});
+  all.push_back({"odd_beyond_registers", 1, 8193});
   for (const Norm& c : all) {
     const double error = normalised_error(c, c.n);
     cases.push_back(op_case(c.variant, kFloats, {.relative = 8, .absolute = 4 * error}, [=](Maker& make) {
@@ -215,6 +276,44 @@ std::vector<OpCase> layer_norm_cases() {
                               args.gbeta = make.output("gbeta", {c.n});
                               return args;
                             }));
+  }
+  cases.push_back(op_case("special", kFloats, {.relative = 8, .absolute = 100}, [](Maker& make) {
+    // NaN and infinity spread in their own rows only; a row of one value is beta; an outlier comes first.
+    const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+    LayerNormArgs args;
+    args.x = make.values({5, 5}, {1, nan, 2, 3, 4, inf, 1, 2, 3, 4, 7, 7, 7, 7, 7, 1000, 1, 0, 0.5, 2, 1, 2, 3, 4, 5});
+    args.gamma = make.input({5}, {}, 0.5, 2);
+    args.beta = make.input({5});
+    args.y = make.output("y", {5, 5});
+    args.mean = make.wide_output("mean", {5});
+    make.tolerate({.relative = 8});
+    args.inv_std = make.wide_output("inv_std", {5});
+    return args;
+  }));
+  for (const std::int64_t n : {64, 1032}) {
+    cases.push_back(
+        op_case("unaligned_" + std::to_string(n), kFloats, {.relative = 8, .absolute = 200}, [n](Maker& make) {
+          LayerNormArgs args;
+          args.x = make.input({3, n});
+          args.gamma = make.input({n}, {.offset = 1}, 0.5, 2);
+          args.beta = make.input({n});
+          args.y = make.output("y", {3, n});
+          args.mean = make.wide_output("mean", {3});
+          args.inv_std = make.wide_output("inv_std", {3});
+          return args;
+        }));
+    cases.push_back(
+        op_case("unaligned_" + std::to_string(n), kFloats, {.relative = 8, .absolute = 200}, [n](Maker& make) {
+          LayerNormBackwardArgs args;
+          args.x = make.input({3, n}, {.offset = 1});
+          args.gy = make.input({3, n});
+          args.gamma = make.input({n}, {}, 0.5, 2);
+          args.mean = make.wide_input({3}, -0.1, 0.1);
+          args.inv_std = make.wide_input({3}, 1, 2);
+          args.gx = make.output("gx", {3, n});
+          args.ggamma = make.output("ggamma", {n});
+          return args;
+        }));
   }
   cases.push_back(op_case("only_gx", kFloats, {.relative = 8, .absolute = 40}, [](Maker& make) {
     LayerNormBackwardArgs args;

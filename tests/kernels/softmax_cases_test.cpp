@@ -31,7 +31,12 @@ std::vector<OpCase> softmax_cases() {
     double range;
   };
   for (const Rows& r : {Rows{"one_element", 1, 1, 5}, Rows{"awkward", 7, 33, 5}, Rows{"ten_classes", 65, 10, 8},
-                        Rows{"thousand_classes", 3, 1000, 8}, Rows{"large_values", 9, 65, 1e4}, Rows{"empty", 0, 7, 1}})
+                        Rows{"thousand_classes", 3, 1000, 8}, Rows{"large_values", 9, 65, 1e4}, Rows{"empty", 0, 7, 1},
+                        Rows{"one_column", 65, 1, 5}, Rows{"seven", 7, 7, 5}, Rows{"huge_values", 7, 33, 6e4},
+                        // On the device rows lie in a warp's registers, in a block's (of two sizes), or in none.
+                        Rows{"odd_warp", 2, 331, 8}, Rows{"odd_block", 2, 1025, 8}, Rows{"block", 1, 2048, 8},
+                        Rows{"large_block", 2, 5000, 8}, Rows{"odd_large_block", 1, 4999, 8},
+                        Rows{"beyond_registers", 2, 8208, 8}, Rows{"odd_beyond_registers", 1, 8193, 8}})
     for (bool log : {false, true}) {
       const std::string variant = std::string(log ? "log_" : "") + r.variant;
       cases.push_back(
@@ -56,10 +61,44 @@ std::vector<OpCase> softmax_cases() {
                                                        -kInf, -kInf, -kInf, -kInf, -kInf, 3,    3,    3,    3,    3});
                               return SoftmaxArgs{x, make.output("y", {6, 5}), log};
                             }));
-  cases.push_back(op_case("in_place", kFloats, softmax_tolerance(17), [](Maker& make) {
-    const TensorRef x = make.in_out("x", make.input({5, 17}));
-    return SoftmaxArgs{x, x, false};
-  }));
+  for (const std::int64_t n : {17, 1025, 8208})
+    cases.push_back(op_case("in_place_" + std::to_string(n), kFloats, softmax_tolerance(n), [n](Maker& make) {
+      const TensorRef x = make.in_out("x", make.input({2, n}));
+      return SoftmaxArgs{x, x, false};
+    }));
+  // Long rows of nothing but -infinity; with few numbers among -infinity; with one NaN; with one infinity.
+  for (const std::int64_t n : {257, 1032, 8208})
+    for (const bool log : {false, true})
+      cases.push_back(op_case((log ? "log_special_" : "special_") + std::to_string(n), kFloats,
+                              log ? log_softmax_tolerance(n) : softmax_tolerance(n), [n, log](Maker& make) {
+                                std::vector<double> values(static_cast<std::size_t>(4 * n), -kInf);
+                                auto at = [&](std::int64_t row, std::int64_t column) -> double& {
+                                  return values[static_cast<std::size_t>(row * n + column)];
+                                };
+                                at(1, 0) = 1, at(1, n / 2) = -3, at(1, n - 1) = 2;
+                                at(2, 5) = 1, at(2, n - 2) = kNaN;
+                                at(3, n / 3) = kInf, at(3, 7) = 2;
+                                const TensorRef x = make.values({4, n}, values);
+                                return SoftmaxArgs{x, make.output("y", {4, n}), log};
+                              }));
+  // Rows of whole vectors at addresses that do not allow them.
+  for (const std::int64_t n : {64, 1032}) {
+    const Layout unaligned{.offset = 1};
+    const std::string size = std::to_string(n);
+    cases.push_back(op_case("unaligned_input_" + size, kFloats, softmax_tolerance(n), [=](Maker& make) {
+      const TensorRef x = make.input({3, n}, unaligned);
+      return SoftmaxArgs{x, make.output("y", {3, n}), false};
+    }));
+    cases.push_back(op_case("unaligned_output_" + size, kFloats, log_softmax_tolerance(n), [=](Maker& make) {
+      const TensorRef x = make.input({3, n});
+      return SoftmaxArgs{x, make.output("y", {3, n}, unaligned), true};
+    }));
+    cases.push_back(op_case("unaligned_" + size, kFloats, {.relative = 8, .absolute = 8 + static_cast<double>(n)},
+                            [=](Maker& make) {
+                              const TensorRef y = make.input({3, n}, {}, 0, 1), gy = make.input({3, n}, unaligned);
+                              return SoftmaxBackwardArgs{y, gy, make.output("gx", {3, n}), false};
+                            }));
+  }
   return cases;
 }
 
@@ -71,6 +110,7 @@ struct Loss {
   bool weights = false;
   int ignored_every = 0;  // 1: all
   double range = 4;
+  Layout layout = {};  // of the logits
 };
 
 std::vector<Loss> losses() {
@@ -92,14 +132,22 @@ std::vector<Loss> losses() {
       {"everything", 65, 33, Reduction::mean, 0.2, true, 4},
       {"everything_none", 65, 33, Reduction::none, 0.2, true, 4},
       {"large_logits", 17, 9, Reduction::mean, 0, false, 0, 1e4},
+      // On the device a warp takes a row of up to 1024 classes, a block a longer one.
+      {"odd_row", 3, 331},
+      {"long_odd_row", 2, 1025, Reduction::sum},
+      {"long_row", 3, 4104, Reduction::mean, 0.1, true, 3},
+      {"long_row_none", 2, 2056, Reduction::none, 0.1},
+      {"smoothing_in_vectors", 9, 264, Reduction::mean, 0.3, true},
+      {"unaligned", 9, 64, Reduction::mean, 0.1, true, 0, 4, {.offset = 1}},
       {"empty_mean", 0, 9},
+      {"empty_sum", 0, 9, Reduction::sum},
       {"empty_none", 0, 9, Reduction::none},
   };
 }
 
 CrossEntropyArgs make_loss(Maker& make, const Loss& loss, bool written) {
   CrossEntropyArgs args;
-  args.logits = make.input({loss.n, loss.classes}, {}, -loss.range, loss.range);
+  args.logits = make.input({loss.n, loss.classes}, loss.layout, -loss.range, loss.range);
   std::vector<double> targets(static_cast<std::size_t>(std::max<std::int64_t>(loss.n, 1)));
   for (std::size_t i = 0; i < targets.size(); ++i) {
     targets[i] = std::floor(make.uniform(0, static_cast<double>(loss.classes)));
@@ -160,6 +208,9 @@ std::vector<OpCase> cross_entropy_cases() {
       return args;
     }));
   }
+  // More rows than the blocks of the device take in one go.
+  const Loss many_rows{"many_rows", 4099, 2, Reduction::mean, 0, false, 5};
+  cases.push_back(op_case(many_rows.variant, kF32, {}, [=](Maker& make) { return make_loss(make, many_rows, true); }));
   cases.push_back(op_case("impossible_class", kFloats, {.relative = 8, .absolute = 16}, [](Maker& make) {
     // A logit of -infinity in another class changes nothing; in the target's class the loss is infinite; NaN spreads.
     CrossEntropyArgs args;
