@@ -17,7 +17,8 @@ using runtime::FaultKind;
 using runtime::FaultRecord;
 
 constexpr int kThreads = 256;
-// The direct way: a thread reads at most this much of an index, and all of them together (about 20 us) ...
+// Limits of the direct way: entries of the index that one thread reads, and that all threads together read. Chosen by
+// estimate (2^26 cached reads should take about as long as the sorted way's launches), not yet measured on a GPU.
 constexpr std::int64_t kDirectLength = 1024, kDirectWork = std::int64_t{1} << 26;
 
 GRAFT_DEVICE std::int64_t thread_number() { return static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; }

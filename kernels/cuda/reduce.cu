@@ -140,7 +140,8 @@ GRAFT_KERNEL(kThreads)
 reduce_columns(const Plan plan, const T* __restrict__ x, T* __restrict__ y, Accumulator<T>* parts) {
   using A = Accumulator<T>;
   constexpr int n = kVectorLength<T>;
-  GRAFT_SHARED(sums, Accumulator<T>[kThreads * kVectorLength<T>]);
+  constexpr int kEntries = kThreads * kVectorLength<T>;  // nvcc takes the product itself for a variable
+  GRAFT_SHARED(sums, Accumulator<T>[kEntries]);
   const int across = plan.across, down = kThreads / across;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % across, row = thread / across;
   const std::int64_t tile = blockIdx.x % plan.column_tiles, rest = blockIdx.x / plan.column_tiles;
