@@ -44,7 +44,7 @@ template <class T, int Lanes, int V>
 GRAFT_KERNEL(kRowThreads<Lanes>)
 cross_entropy_rows(const LossRows<T> r) {
   using C = Compute<T>;
-  constexpr int E = kStretch<T>, kRows = kRowsPerBlock<Lanes>;
+  constexpr int E = V > 4 ? V : 4, kRows = kRowsPerBlock<Lanes>;  // more would spill
   constexpr C nothing = -INFINITY;
   GRAFT_SHARED(scratch, C[Lanes / kWarp]);
   GRAFT_SHARED(sums, double[kRows][2]);
@@ -199,7 +199,7 @@ template <class T, int V>
 GRAFT_KERNEL(kRowThreads<kWarp>)
 cross_entropy_gradient(const GradientRows<T> r) {
   using C = Compute<T>;
-  constexpr int E = kStretch<T>;
+  constexpr int E = V > 4 ? V : 4;  // more would spill
   const C smooth = static_cast<C>(r.smoothing / static_cast<double>(r.classes));
   for (std::int64_t item = first_row<kWarp>(); item < r.rows * r.pieces; item += row_step<kWarp>()) {
     const std::int64_t row = item / r.pieces, begin = item % r.pieces * kPiece;
