@@ -17,12 +17,9 @@ class Generator {
   std::uint64_t offset() const { return key_.offset; }
   void set_offset(std::uint64_t offset) { key_.offset = offset; }
 
-  /// The key for one op call; each call gets its own.
-  kernels::RandomKey next() {
-    const kernels::RandomKey key = key_;
-    ++key_.offset;
-    return key;
-  }
+  /// The key for one op call; each call gets its own. While a StepGraph captures a step (core/step_graph.h) the key
+  /// follows the step's counter, so that each replay draws what an eager step would.
+  kernels::RandomKey next();
   /// A generator whose numbers have nothing to do with this one's: a function of (seed, stream) only.
   Generator fork(std::uint64_t stream) const;
 
@@ -34,6 +31,8 @@ class Generator {
   double normal();
 
  private:
+  kernels::RandomKey draw();  // for a number on the host
+
   kernels::RandomKey key_;
 };
 

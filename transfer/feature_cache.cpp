@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include <graft/core/autograd/node.h>
-#include <graft/core/data/loader.h>
 #include <graft/kernels/runtime/device_memory.h>
+#include <graft/transfer/scoring.h>
 
 namespace graft::transfer {
 namespace {
@@ -104,13 +104,11 @@ Tensor FeatureCache::get(const Chain& chain, std::size_t prefix, const data::Dat
 
   NoGrad no_grad;
   const runtime::AllocationName what("feature cache");
-  data::Loader loader(
-      dataset,
-      {.batch_size = batch_size, .shuffle = false, .normalization = normalization, .device = device_of(chain)});
+  WholeSet set(dataset, {.batch_size = batch_size, .normalization = normalization, .device = device_of(chain)});
   Tensor features;
   std::int64_t done = 0;
-  loader.start(0);
-  for (data::Batch batch; loader.next(batch);) {
+  const BatchSource batches = set.batches();
+  for (data::Batch batch; batches(batch);) {
     const Tensor rows = apply(chain, 0, prefix, batch.x);
     check(rows.dim() >= 1 && rows.size(0) == batch.y.numel(), "FeatureCache: the parts up to '",
           chain[prefix - 1].first, "' gave ", rows, " for ", batch.y.numel(), " images");

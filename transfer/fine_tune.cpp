@@ -21,6 +21,8 @@ TrainOptions shared_options(const FineTuneOptions& o) {
   t.label_smoothing = o.label_smoothing;
   t.clip_norm = o.clip_norm;
   t.loader_threads = o.loader_threads;
+  t.precision = o.precision;
+  t.capture = o.capture;
   t.use_cache = o.use_cache;
   t.cache = o.cache;
   t.evaluate_every = o.evaluate_every;
@@ -113,6 +115,8 @@ TrainResult fine_tune(Module& module, const data::Dataset& dataset, const data::
   all.steps += head.steps;
   all.seconds += head.seconds;
   all.feature_seconds += head.feature_seconds;
+  all.replayed += head.replayed;
+  all.left_out += head.left_out;
   for (TrainPoint& point : all.curve) {
     point.step += head.steps;
     point.seconds += head.seconds;

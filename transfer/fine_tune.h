@@ -32,6 +32,8 @@ struct FineTuneOptions {
   double label_smoothing = 0;
   double clip_norm = 0;
   int loader_threads = 1;
+  DType precision = DType::f32;  // as TrainOptions
+  bool capture = true;           // as TrainOptions
   bool use_cache = true;
   FeatureCache* cache = nullptr;
   std::int64_t evaluate_every = 0;

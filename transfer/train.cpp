@@ -1,22 +1,30 @@
 #include <graft/transfer/train.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <memory>
 #include <optional>
 
 #include <graft/core/autograd/node.h>
+#include <graft/core/data/device_batches.h>
 #include <graft/core/ops/math.h>
 #include <graft/core/ops/nn.h>
 #include <graft/layers/layers.h>
 #include <graft/transfer/copy.h>
+#include <graft/transfer/device_steps.h>
+#include <graft/transfer/precision.h>
 #include <graft/transfer/scoring.h>
 
 namespace graft::transfer {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr double kFirstLossScale = 65536;    // PyTorch's
+constexpr std::int64_t kMostBadSteps = 100;  // in a row: far more than the scale needs to come down to 1
+constexpr std::int64_t kGroup = 64;          // steps given to the device before the host looks up
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
@@ -103,6 +111,7 @@ class Run {
         valid_(valid),
         o_(options),
         device_(module.device()),
+        on_device_(device_.is_cuda() || options.precision != DType::f32),
         scope_(module, options.mask, options.batch_norm_inference),
         forward_{module, flat_chain(module)} {}
 
@@ -112,9 +121,14 @@ class Run {
       result_.frozen.bytes += tensor.numel() * static_cast<std::int64_t>(size_of(tensor.dtype()));
     result_.frozen.checksum_before = checksum(scope_.frozen());
     prepare_features();
-    make_loaders();
+    prepare_batches();
+    precision_.emplace(module_, o_.precision);
     optimizer_ = make_optimizer(scope_, module_.head(), o_);
-    train_all();
+    precision_->give_masters(*optimizer_);
+    if (on_device_)
+      train_on_device();
+    else
+      train_on_host();
     finish();
     return std::move(result_);
   }
@@ -204,7 +218,7 @@ class Run {
   // --- batches
   // ----------------------------------------------------------------------------------------------------------
 
-  void make_loaders() {
+  void prepare_batches() {
     data::LoaderOptions options;
     options.batch_size = std::min(o_.batch_size, dataset_.size());
     options.shuffle = options.batch_size < dataset_.size();  // a full batch has no order
@@ -216,97 +230,195 @@ class Run {
     options.device = device_;
     // A batch of features is one small copy: handing it between threads would cost more.
     options.threads = features_.defined() ? 0 : o_.loader_threads;
-    loader_.emplace(dataset_, options);
     batch_size_ = options.batch_size;
-    steps_ = o_.steps > 0 ? o_.steps : o_.epochs * loader_->batches();
-    if (valid_.size() > 0) {
-      valid_.validate();
-      data::LoaderOptions evaluation;
-      evaluation.batch_size = 256;
-      evaluation.shuffle = false;
-      evaluation.normalization = o_.normalization;
-      evaluation.features = valid_features_;
-      evaluation.device = device_;
-      valid_loader_.emplace(valid_, evaluation);
+    const std::int64_t batches = dataset_.size() / batch_size_;
+    steps_ = o_.steps > 0 ? o_.steps : o_.epochs * batches;
+    if (features_.defined() && batch_size_ == dataset_.size()) {  // the same batch at every step
+      whole_ = {features_.to(o_.precision), dataset_.labels.to(device_), {}};
+    } else if (on_device_ && data::DeviceBatches::fits(dataset_, options)) {
+      resident_.emplace(dataset_, options, o_.precision);
+    } else {
+      if (device_.is_cuda()) log("data set: on the host, it would take more than half of the device's memory");
+      loader_.emplace(dataset_, options);
     }
+    if (valid_.size() > 0)
+      valid_set_.emplace(
+          valid_,
+          data::LoaderOptions{
+              .batch_size = 256, .normalization = o_.normalization, .features = valid_features_, .device = device_});
   }
 
-  bool next_batch(data::Batch& batch) {
-    // A full batch of features is the same at every step.
-    if (features_.defined() && batch_size_ == dataset_.size()) {
-      if (!batch.x.defined()) batch = {features_, dataset_.labels.to(device_), {}};
-      return true;
+  /// `step`: the counter of a run on the device.
+  data::Batch next_batch(const Tensor& step = {}) {
+    if (whole_.x.defined()) return whole_;
+    if (resident_) return resident_->load(step);
+    data::Batch batch;
+    bool there = epoch_ > 0 && loader_->next(batch);
+    if (!there) {
+      loader_->start(epoch_++);
+      there = loader_->next(batch);
     }
-    if (epoch_ > 0 && loader_->next(batch)) return true;
-    loader_->start(epoch_++);
-    return loader_->next(batch);
+    check(there, "train: the loader gave no batch");
+    batch.x = batch.x.to(o_.precision);
+    return batch;
   }
 
   // --- steps
   // ------------------------------------------------------------------------------------------------------------
 
-  void train_all() {
-    optim::Schedule schedule = o_.schedule;
-    if (!schedule) {
-      const std::int64_t warmup = std::min(o_.warmup, steps_);
-      schedule = optim::cosine(std::max<std::int64_t>(1, steps_ - warmup));
-      if (warmup > 0) schedule = optim::warm_up(warmup, schedule);
-    }
-    std::vector<double> rates;
-    for (const optim::ParamGroup& group : optimizer_->groups()) rates.push_back(group.lr);
+  optim::Schedule schedule() const {
+    if (o_.schedule) return o_.schedule;
+    const std::int64_t warmup = std::min(o_.warmup, steps_);
+    const optim::Schedule cosine = optim::cosine(std::max<std::int64_t>(1, steps_ - warmup));
+    return warmup > 0 ? optim::warm_up(warmup, cosine) : cosine;
+  }
+
+  std::vector<Tensor> trained() const {
     std::vector<Tensor> parameters;
     for (const auto& [name, tensor] : scope_.trainable()) parameters.push_back(tensor);
+    return parameters;
+  }
 
-    data::Batch batch;
-    double loss_sum = 0;
-    std::int64_t loss_count = 0;
-    auto resumed = Clock::now();
-    for (std::int64_t step = 0; step < steps_; ++step) {
-      if (o_.stop && o_.stop()) {
-        result_.interrupted = true;
-        break;
-      }
-      check(next_batch(batch), "train: the loader gave no batch");
+  bool asked_to_stop() {
+    result_.interrupted = o_.stop && o_.stop();
+    return result_.interrupted;
+  }
+
+  void train_on_host() {
+    const optim::Schedule factor_at = schedule();
+    std::vector<double> rates;
+    for (const optim::ParamGroup& group : optimizer_->groups()) rates.push_back(group.lr);
+    const std::vector<Tensor> parameters = trained();
+    resumed_ = Clock::now();
+    while (result_.steps < steps_ && !asked_to_stop()) {
+      const data::Batch batch = next_batch();
       const Tensor loss = cross_entropy(forward_(batch.x), batch.y, {.label_smoothing = o_.label_smoothing});
       const double value = loss.item();
-      check(std::isfinite(value), o_.phase, ": the loss is ", value, " at step ", step + 1,
-            "; lower the rate, clip the gradients (clip_norm), or look for NaN in the data");
+      check_loss(value);
       loss.backward();
-      const double factor = schedule(step);
+      const double factor = factor_at(result_.steps);
       for (std::size_t i = 0; i < rates.size(); ++i) optimizer_->groups()[i].lr = rates[i] * factor;
       optimizer_->step(o_.clip_norm > 0 ? optim::clip_factor(parameters, o_.clip_norm) : 1);
       optimizer_->zero_grad();
-
-      loss_sum += value;
-      ++loss_count;
-      result_.steps = step + 1;
-      const bool evaluate_now = o_.evaluate_every > 0 && (step + 1) % o_.evaluate_every == 0 && step + 1 < steps_;
-      if (evaluate_now || step + 1 == steps_ || (step + 1) % point_every() == 0) {
-        result_.seconds += seconds_since(resumed);
-        TrainPoint point{step + 1, loss_sum / static_cast<double>(loss_count), -1, result_.seconds};
-        loss_sum = 0;
-        loss_count = 0;
-        const bool enough = evaluate_now && evaluate_point(point);
-        result_.curve.push_back(point);
-        resumed = Clock::now();
-        if (enough) {
-          result_.stopped_early = true;
-          break;
-        }
-      }
-      tell(step, value, rates.back() * factor, result_.seconds + seconds_since(resumed));
+      count_step(value, rates.back() * factor);
+      if (is_evaluation(result_.steps) && evaluate_and_ask_to_end()) break;
     }
-    if (result_.interrupted || result_.stopped_early) result_.seconds += seconds_since(resumed);
+    end_of_steps();
+  }
+
+  /// As on the host, but that the host looks at a loss when it has come: the steps' results are the same.
+  void train_on_device() {
+    const optim::Schedule factor_at = schedule();
+    DeviceSteps::Setup setup;
+    setup.batch = [this](const Tensor& step) { return next_batch(step); };
+    setup.forward = [this](const Tensor& x) { return forward_(x); };
+    setup.optimizer = optimizer_.get();
+    setup.parameters = trained();
+    setup.label_smoothing = o_.label_smoothing;
+    for (std::int64_t step = 0; step < steps_; ++step) setup.state.lr_factor.push_back(factor_at(step));
+    const std::vector<double> factors = setup.state.lr_factor;
+    setup.state.clip_norm = o_.clip_norm;
+    setup.state.loss_scale = o_.precision == DType::f16 ? kFirstLossScale : 0;
+    for (const auto& [name, tensor] : changing()) setup.changing.push_back(tensor);
+    for (const Tensor& tensor : trained()) setup.changing.push_back(tensor);
+    setup.fingerprint = [this] { return fingerprint(); };
+    setup.graph.capture = o_.capture && !loader_;
+    setup.log = [this](const std::string& line) { log(line); };
+    DeviceSteps steps(std::move(setup), device_);
+    const double rate = optimizer_->groups().back().lr;
+
+    resumed_ = Clock::now();
+    std::int64_t given = 0;
+    const auto take_losses = [&](bool wait) {
+      for (const double loss : steps.new_losses(wait)) {
+        if (o_.precision == DType::f16) {
+          check(std::isfinite(loss) || ++bad_in_a_row_ < kMostBadSteps, o_.phase, ": the loss was not finite in ",
+                kMostBadSteps, " steps in a row, up to step ", result_.steps + 1, "; lower the rate, or train in bf16");
+          if (std::isfinite(loss)) bad_in_a_row_ = 0;
+        } else {
+          check_loss(loss);
+        }
+        count_step(loss, rate * factors[static_cast<std::size_t>(result_.steps)]);
+      }
+    };
+    while (given < steps_ && !asked_to_stop()) {
+      std::int64_t next = std::min(steps_, given + kGroup);
+      if (o_.evaluate_every > 0) next = std::min(next, (given / o_.evaluate_every + 1) * o_.evaluate_every);
+      steps.run(next - given);
+      given = next;
+      take_losses(is_evaluation(given));
+      if (is_evaluation(given) && evaluate_and_ask_to_end()) break;
+    }
+    take_losses(true);
+    end_of_steps();
+    steps.finish();
+    result_.replayed = steps.counts().replayed;
+    result_.left_out = steps.state().left_out();
+  }
+
+  /// What a captured step depends on beside memory: it is captured anew when any of it changes.
+  std::uint64_t fingerprint() {
+    std::uint64_t h = 0xCBF29CE484222325ull;
+    const auto mix = [&h](std::uint64_t word) { h = (h ^ word) * 0x100000001B3ull; };
+    for (const auto& [name, tensor] : module_.state_dict()) {
+      mix(reinterpret_cast<std::uintptr_t>(tensor.ref().data));
+      mix(tensor.requires_grad());
+    }
+    for (const auto& [name, m] : module_.named_modules()) mix(m->is_training());
+    for (const optim::ParamGroup& group : optimizer_->groups()) {
+      mix(std::bit_cast<std::uint64_t>(group.lr));
+      mix(std::bit_cast<std::uint64_t>(group.weight_decay));
+    }
+    return h;
+  }
+
+  void check_loss(double loss) const {
+    check(std::isfinite(loss), o_.phase, ": the loss is ", loss, " at step ", result_.steps + 1,
+          "; lower the rate, clip the gradients (clip_norm), or look for NaN in the data");
+  }
+
+  bool is_evaluation(std::int64_t steps) const {
+    return o_.evaluate_every > 0 && steps % o_.evaluate_every == 0 && steps < steps_;
+  }
+
+  void count_step(double loss, double lr) {
+    if (std::isfinite(loss)) {
+      loss_sum_ += loss;
+      ++loss_count_;
+    }
+    ++result_.steps;
+    const double seconds = result_.seconds + seconds_since(resumed_);
+    if (result_.steps % point_every() == 0 && result_.steps < steps_ && !is_evaluation(result_.steps))
+      add_point(seconds);
+    if (!o_.progress) return;
+    const auto images = static_cast<double>(result_.steps * batch_size_);
+    o_.progress({o_.phase, result_.steps, steps_, loss, lr, seconds > 0 ? images / seconds : 0, seconds});
+  }
+
+  void add_point(double seconds) {
+    const double loss = loss_count_ > 0 ? loss_sum_ / static_cast<double>(loss_count_) : 0;
+    result_.curve.push_back({result_.steps, loss, -1, seconds});
+    loss_sum_ = 0;
+    loss_count_ = 0;
+  }
+
+  /// The clock stands still during an evaluation. True when patience has run out.
+  bool evaluate_and_ask_to_end() {
+    result_.seconds += seconds_since(resumed_);
+    add_point(result_.seconds);
+    result_.stopped_early = evaluate_point(result_.curve.back());
+    resumed_ = Clock::now();
+    return result_.stopped_early;
+  }
+
+  void end_of_steps() {
+    result_.seconds += seconds_since(resumed_);
+    if (result_.steps > 0 && (result_.curve.empty() || result_.curve.back().step != result_.steps))
+      add_point(result_.seconds);
   }
 
   /// Enough points for a smooth curve, few enough to keep.
   std::int64_t point_every() const { return std::max<std::int64_t>(1, steps_ / 100); }
-
-  void tell(std::int64_t step, double loss, double lr, double seconds) const {
-    if (!o_.progress) return;
-    const auto images = static_cast<double>((step + 1) * batch_size_);
-    o_.progress({o_.phase, step + 1, steps_, loss, lr, seconds > 0 ? images / seconds : 0, seconds});
-  }
 
   /// Evaluates on the validation set; true when patience has run out.
   bool evaluate_point(TrainPoint& point) {
@@ -323,14 +435,18 @@ class Run {
 
   double accuracy() {
     module_.eval();
-    const Evaluation evaluation = score([this](const Tensor& x) { return forward_(x); }, *valid_loader_);
+    // The network computes in what its parameters are now; the set lies in f32.
+    const DType dtype = precision_->active() ? o_.precision : DType::f32;
+    const Evaluation evaluation =
+        score([&](const Tensor& x) { return forward_(x.to(dtype)); }, valid_, valid_set_->batches());
     scope_.set_modes();
     return evaluation.accuracy;
   }
 
-  /// What training moves: trainable parameters and the buffers that are not frozen.
+  /// What training moves: trainable parameters (their f32 values) and the buffers that are not frozen.
   NamedTensors changing() const {
-    NamedTensors all = scope_.trainable();
+    NamedTensors all;
+    for (const auto& [name, tensor] : scope_.trainable()) all.emplace_back(name, precision_->master(tensor));
     for (const auto& [name, buffer] : module_.named_buffers()) {
       const bool frozen = std::any_of(scope_.frozen().begin(), scope_.frozen().end(),
                                       [&, &b = buffer](const auto& f) { return f.second.is_same(b); });
@@ -340,6 +456,7 @@ class Run {
   }
 
   void finish() {
+    precision_->restore();
     if (valid_.size() > 0) {
       result_.accuracy = accuracy();
       if (o_.restore_best && best_accuracy_ > result_.accuracy) {
@@ -364,15 +481,23 @@ class Run {
   const data::Dataset& dataset_;
   const data::Dataset& valid_;
   const TrainOptions& o_;
-  const Device device_;  // the module's: everything follows it
+  const Device device_;   // the module's: everything follows it
+  const bool on_device_;  // counters, losses and the data set lie there, and the host does not wait
   MaskScope scope_;
   Forward forward_;
   FeatureCache own_cache_;
   Tensor features_, valid_features_;
-  std::optional<data::Loader> loader_, valid_loader_;
+  // Where batches come from: one of three.
+  data::Batch whole_;
+  std::optional<data::DeviceBatches> resident_;
+  std::optional<data::Loader> loader_;
+  std::optional<WholeSet> valid_set_;
+  std::optional<PrecisionScope> precision_;
   std::unique_ptr<optim::Optimizer> optimizer_;
-  std::int64_t batch_size_ = 0, steps_ = 0, without_gain_ = 0;
+  std::int64_t batch_size_ = 0, steps_ = 0, without_gain_ = 0, loss_count_ = 0, bad_in_a_row_ = 0;
   std::uint64_t epoch_ = 0;
+  Clock::time_point resumed_;
+  double loss_sum_ = 0;
   double best_accuracy_ = -1;
   Snapshot best_;
   TrainResult result_;

@@ -50,6 +50,14 @@ struct TrainOptions {
   /// Scale what enters the head so that its mean norm over the training set is this, and fold the scale into the head's
   /// weights afterwards, so that one rate suits any features. 0: off. Needs everything below a Linear head frozen.
   double feature_norm = 0;
+  /// What the network computes in. bf16, f16: parameters, activations and gradients; the values that are trained,
+  /// BatchNorm and the optimiser's state stay f32, and f32 is what the module is left in. f16 with a dynamic loss
+  /// scale.
+  DType precision = DType::f32;
+  /// On a CUDA device a step is captured as a CUDA graph and replayed, several steps a launch, with the same results to
+  /// the bit. false: every step is run as it is written. Where a module cannot be captured, `log` says why.
+  bool capture = true;
+
   bool use_cache = true;          // cache the features of a frozen prefix where that gives the same result
   FeatureCache* cache = nullptr;  // kept by the caller between runs; null: one for this run
 
@@ -57,9 +65,11 @@ struct TrainOptions {
   std::int64_t patience = 0;        // stop after so many evaluations without a better accuracy; 0: never
   bool restore_best = false;        // end with the weights of the best evaluation
 
+  /// Once a step; on a CUDA device in groups, when their losses have come.
   std::function<void(const Progress&)> progress{};
   std::function<void(const std::string&)> log{};  // one line
-  std::function<bool()> stop{};                   // asked before every step; true ends the run cleanly
+  /// Asked before every step, on a CUDA device before each group of up to 64; true ends the run cleanly.
+  std::function<bool()> stop{};
 };
 
 struct TrainPoint {
@@ -88,12 +98,15 @@ struct TrainResult {
   bool interrupted = false;    // by `stop`
   bool cached = false;
   std::size_t cached_parts = 0;
+  std::int64_t replayed = 0;  // steps that were replays of a captured one
+  std::int64_t left_out = 0;  // updates left out for gradients that were not finite (f16's loss scale answers those)
   FrozenReport frozen;
 };
 
-/// Trains with cross-entropy, on the device that the module lies on. The module is left in inference. `valid` may be
-/// empty (default-constructed). Throws Error for options out of range, labels the network has no output for, or a loss
-/// that is not finite.
+/// Trains with cross-entropy, on the device that the module lies on. On a CUDA device the data set lies there too
+/// (where it takes no more than half of its memory), and the host waits only for evaluations and at the end. The module
+/// is left in inference. `valid` may be empty (default-constructed). Throws Error for options out of range, labels the
+/// network has no output for, or a loss that is not finite.
 TrainResult train(Module& module, const data::Dataset& dataset, const data::Dataset& valid,
                   const TrainOptions& options);
 

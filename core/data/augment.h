@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <graft/core/tensor.h>
+#include <graft/kernels/api/batch.h>
 
 namespace graft::data {
 
@@ -15,7 +16,8 @@ struct AffineAugment {
   double shear = 0;     // x moves by shear * y
   double shift = 0;     // pixels, in each direction
 
-  bool enabled() const { return rotation != 0 || scale != 0 || shear != 0 || shift != 0; }
+  bool enabled() const { return amounts().enabled(); }
+  kernels::AffineAmounts amounts() const { return {rotation, scale, shear, shift}; }
   /// Throws Error naming an amount that is negative, not finite or too large.
   void validate() const;
 

@@ -19,8 +19,9 @@ Positions epoch_order(std::int64_t size, bool shuffle, std::uint64_t seed, std::
   Positions order(static_cast<std::size_t>(size));
   std::iota(order.begin(), order.end(), std::int64_t{0});
   if (!shuffle) return order;
-  Generator generator = Generator(seed).fork(epoch);
-  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[generator.below(i)]);
+  const kernels::Permutation permutation(static_cast<std::uint64_t>(size), kernels::order_seed(seed, epoch));
+  for (std::int64_t& position : order)
+    position = static_cast<std::int64_t>(permutation(static_cast<std::uint64_t>(position)));
   return order;
 }
 
@@ -68,23 +69,26 @@ struct Loader::Impl {
   }
 };
 
-Loader::Loader(Dataset dataset, LoaderOptions options) {
+void LoaderOptions::validate(const Dataset& dataset) const {
   dataset.validate();
   check(dataset.size() > 0, "Loader: the dataset is empty");
-  check(options.batch_size >= 1, "Loader: batch_size is ", options.batch_size, ", expected 1 or more");
-  check(!options.drop_last || options.batch_size <= dataset.size(), "Loader: a batch_size of ", options.batch_size,
+  check(batch_size >= 1, "Loader: batch_size is ", batch_size, ", expected 1 or more");
+  check(!drop_last || batch_size <= dataset.size(), "Loader: a batch_size of ", batch_size,
         " with drop_last leaves no batch of ", dataset.size(), " images");
-  check(options.threads >= 0, "Loader: threads is ", options.threads, ", expected 0 or more");
-  check(options.prefetch >= 1, "Loader: prefetch is ", options.prefetch, ", expected 1 or more");
-  if (options.features.defined()) {
-    check(
-        options.features.dim() >= 1 && options.features.size(0) == dataset.size() && !options.features.requires_grad(),
-        "Loader: features are ", options.features, ", expected one row for each of ", dataset.size(),
-        " images, outside the graph");
-    check(!options.augment.enabled(), "Loader: features computed beforehand cannot be augmented");
+  check(threads >= 0, "Loader: threads is ", threads, ", expected 0 or more");
+  check(prefetch >= 1, "Loader: prefetch is ", prefetch, ", expected 1 or more");
+  if (features.defined()) {
+    check(features.dim() >= 1 && features.size(0) == dataset.size() && !features.requires_grad(),
+          "Loader: features are ", features, ", expected one row for each of ", dataset.size(),
+          " images, outside the graph");
+    check(!augment.enabled(), "Loader: features computed beforehand cannot be augmented");
   }
-  options.normalization.validate();
-  options.augment.validate();
+  normalization.validate();
+  augment.validate();
+}
+
+Loader::Loader(Dataset dataset, LoaderOptions options) {
+  options.validate(dataset);
   impl_ = std::make_unique<Impl>(std::move(dataset), std::move(options));
 }
 

@@ -22,6 +22,9 @@ struct LoaderOptions {
   Device device = Device::cpu();  // of the batches: what is made on the host is copied without waiting for the device
   int threads = 1;   // that make batches ahead; 0: in the calling thread. The batches are the same whatever the number
   int prefetch = 3;  // batches ready or being made at most
+
+  /// Throws Error for an empty or malformed dataset, or options out of range.
+  void validate(const Dataset& dataset) const;
 };
 
 class Loader {

@@ -7,6 +7,7 @@
 #include <graft/core/ops/nn.h>
 #include <graft/core/ops/raw.h>
 #include <graft/core/random.h>
+#include <graft/core/step_random.h>
 #include <graft/kernels/api/affine.h>
 
 namespace graft {
@@ -79,15 +80,26 @@ Tensor affine_warp(const Tensor& x, const Tensor& theta, double fill) {
 // --- generator
 // --------------------------------------------------------------------------------------------------------
 
-Generator Generator::fork(std::uint64_t stream) const {
-  // A counter that no draw uses: draws have block 0 and up, forks have the top bit of the block set.
-  const auto words = kernels::philox4x32({key_.seed, stream}, 1ull << 63);
-  return Generator(static_cast<std::uint64_t>(words[0]) | static_cast<std::uint64_t>(words[1]) << 32);
+kernels::RandomKey Generator::next() {
+  if (StepRandom* step = StepRandom::active()) [[unlikely]]
+    return step->key_for(*this);
+  const kernels::RandomKey key = key_;
+  ++key_.offset;
+  return key;
 }
+
+kernels::RandomKey Generator::draw() {
+  check(StepRandom::active() == nullptr || !StepRandom::active()->capturing(),
+        "Generator: a number was drawn on the host within a step that is being captured, where every replay would see "
+        "the same one; draw it before the step, or on the device (rand, randn, dropout)");
+  return next();
+}
+
+Generator Generator::fork(std::uint64_t stream) const { return Generator(kernels::fork_seed(key_.seed, stream)); }
 
 std::uint64_t Generator::below(std::uint64_t n) {
   check(n >= 1, "Generator::below: expected n >= 1");
-  const kernels::RandomKey key = next();
+  const kernels::RandomKey key = draw();
   // Lemire's multiply-and-reject; blocks go on as long as draws are rejected.
   const std::uint64_t threshold = (0 - n) % n;
   for (std::uint64_t block = 0;; ++block) {
@@ -98,14 +110,10 @@ std::uint64_t Generator::below(std::uint64_t n) {
   }
 }
 
-double Generator::uniform() {
-  const auto words = kernels::philox4x32(next(), 0);
-  const std::uint64_t bits = (static_cast<std::uint64_t>(words[0]) | static_cast<std::uint64_t>(words[1]) << 32) >> 11;
-  return static_cast<double>(bits) * 0x1p-53;
-}
+double Generator::uniform() { return kernels::philox_uniform53(kernels::philox4x32(draw(), 0)); }
 
 double Generator::normal() {
-  const auto words = kernels::philox4x32(next(), 0);
+  const auto words = kernels::philox4x32(draw(), 0);
   const double u0 = (words[0] + 1.0) * 0x1p-32, u1 = words[1] * 0x1p-32;
   return std::sqrt(-2 * std::log(u0)) * std::cos(6.283185307179586 * u1);
 }

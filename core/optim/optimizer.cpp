@@ -109,6 +109,7 @@ void Optimizer::step(double grad_scale) {
         entry.multiplier = limit->second.multiplier;
         if (limit->second.mask.defined()) entry.mask = limit->second.mask.ref();
       }
+      if (const auto master = masters_.find(p.state()); master != masters_.end()) entry.master = master->second.ref();
       const Tensor grad = p.grad();
       entry.grad = grad.ref();
       if (!kernels::same_layout(entry.grad, entry.param))
@@ -124,7 +125,8 @@ void Optimizer::step(double grad_scale) {
     }
   }
   if (batch_.empty()) return;
-  update(batch_, grad_scale, device);
+  const bool follows = clock_.step.defined();
+  update(batch_, grad_scale, follows ? memory_of_clock() : kernels::OptimClock{}, device);
 
   // Counted only now: an update that was refused has not happened.
   for (ParamGroup& group : groups_)
@@ -133,8 +135,58 @@ void Optimizer::step(double grad_scale) {
       const auto limit = limits_.find(p.state());
       if (limit != limits_.end() && limit->second.multiplier == 0) continue;
       p.bump_version();
-      if (states > 0) ++states_[p.state()].step;
+      if (states > 0 && !follows) ++states_[p.state()].step;
     }
+}
+
+kernels::OptimClock Optimizer::memory_of_clock() const {
+  const auto data = [](const Tensor& t) { return t.defined() ? t.ref().data : nullptr; };
+  return {static_cast<const std::int64_t*>(data(clock_.step)), static_cast<const double*>(data(clock_.lr_factor)),
+          static_cast<const std::int64_t*>(data(clock_.updates)), static_cast<const double*>(data(corrections_)),
+          static_cast<const double*>(data(clock_.grad_scale))};
+}
+
+void Optimizer::follow(const StepClock& clock) {
+  const Device device = groups_.front().params.front().device();
+  const auto require = [&](const char* what, const Tensor& t, DType dtype, int rank) {
+    check(t.defined() && t.dtype() == dtype && t.dim() == rank && t.is_contiguous() && t.device() == device,
+          "Optimizer::follow: ", what, " is ", t, ", expected ", name(dtype), rank == 0 ? " scalar" : " vector", " on ",
+          device);
+  };
+  require("step", clock.step, DType::i64, 0);
+  require("lr_factor", clock.lr_factor, DType::f64, 1);
+  require("updates", clock.updates, DType::i64, 0);
+  if (clock.grad_scale.defined()) require("grad_scale", clock.grad_scale, DType::f64, 0);
+  std::int64_t before = 0;
+  for (const auto& [param, state] : states_) before = std::max(before, state.step);
+  const std::vector<double> table = corrections(before + clock.lr_factor.numel());
+  corrections_ = table.empty() ? Tensor() : Tensor::from(table, {static_cast<std::int64_t>(table.size())}, device);
+  clock_ = clock;
+}
+
+void Optimizer::unfollow() {
+  if (!clock_.step.defined()) return;
+  const auto made = static_cast<std::int64_t>(clock_.updates.item());
+  for (auto& [param, state] : states_) state.step += made;
+  clock_ = {};
+  corrections_ = {};
+}
+
+void Optimizer::set_master(const Tensor& param, const Tensor& master) {
+  check(is_parameter(param), "Optimizer::set_master: ", title(param), " is not a parameter of this optimiser");
+  check(master.defined() && master.dtype() == DType::f32 && master.shape() == param.shape() &&
+            kernels::same_layout(master.ref(), param.ref()) && master.device() == param.device() &&
+            (param.dtype() == DType::bf16 || param.dtype() == DType::f16),
+        "Optimizer::set_master: ", title(param), ", the master ", master,
+        ": expected f32 of the same shape and layout beside bf16 or f16");
+  masters_[param.state()] = master;
+}
+
+bool Optimizer::is_parameter(const Tensor& param) const {
+  return param.defined() && std::any_of(groups_.begin(), groups_.end(), [&](const ParamGroup& group) {
+           return std::any_of(group.params.begin(), group.params.end(),
+                              [&](const Tensor& p) { return p.is_same(param); });
+         });
 }
 
 void Optimizer::zero_grad() {
@@ -144,10 +196,7 @@ void Optimizer::zero_grad() {
 
 void Optimizer::limit(const Tensor& param, UpdateLimit limit) {
   check(param.defined(), "Optimizer::limit: the parameter is undefined");
-  const bool known = std::any_of(groups_.begin(), groups_.end(), [&](const ParamGroup& group) {
-    return std::any_of(group.params.begin(), group.params.end(), [&](const Tensor& p) { return p.is_same(param); });
-  });
-  check(known, "Optimizer::limit: ", title(param), " is not a parameter of this optimiser");
+  check(is_parameter(param), "Optimizer::limit: ", title(param), " is not a parameter of this optimiser");
   check(std::isfinite(limit.multiplier) && limit.multiplier >= 0, "Optimizer::limit: the multiplier of ", title(param),
         " is ", limit.multiplier, ", expected a finite number from 0 (frozen) up");
   if (limit.mask.defined()) {
@@ -189,7 +238,8 @@ Sgd::Sgd(std::vector<ParamGroup> groups, SgdOptions options) : Optimizer(std::mo
         options.momentum, " and dampening ", options.dampening, ", expected momentum above 0 and no dampening");
 }
 
-void Sgd::update(const std::vector<kernels::OptimParam>& params, double grad_scale, Device device) {
+void Sgd::update(const std::vector<kernels::OptimParam>& params, double grad_scale, const kernels::OptimClock& clock,
+                 Device device) {
   kernels::SgdArgs args;
   args.params = params.data();
   args.count = static_cast<std::int64_t>(params.size());
@@ -197,6 +247,7 @@ void Sgd::update(const std::vector<kernels::OptimParam>& params, double grad_sca
   args.dampening = options_.dampening;
   args.nesterov = options_.nesterov;
   args.grad_scale = grad_scale;
+  args.clock = clock;
   kernels::run(args, current_stream(device));
 }
 
@@ -213,7 +264,8 @@ Adam::Adam(std::vector<ParamGroup> groups, AdamOptions options, bool decoupled)
   check_number(name, "eps", options.eps, options.eps >= 0, "a finite number from 0 up");
 }
 
-void Adam::update(const std::vector<kernels::OptimParam>& params, double grad_scale, Device device) {
+void Adam::update(const std::vector<kernels::OptimParam>& params, double grad_scale, const kernels::OptimClock& clock,
+                  Device device) {
   kernels::AdamArgs args;
   args.params = params.data();
   args.count = static_cast<std::int64_t>(params.size());
@@ -222,7 +274,18 @@ void Adam::update(const std::vector<kernels::OptimParam>& params, double grad_sc
   args.eps = options_.eps;
   args.decoupled = decoupled_;
   args.grad_scale = grad_scale;
+  args.clock = clock;
   kernels::run(args, current_stream(device));
+}
+
+std::vector<double> Adam::corrections(std::int64_t n) const {
+  std::vector<double> table;
+  table.reserve(static_cast<std::size_t>(2 * n));
+  for (std::int64_t t = 1; t <= n; ++t) {
+    table.push_back(1 - std::pow(options_.beta1, static_cast<double>(t)));
+    table.push_back(1 / std::sqrt(1 - std::pow(options_.beta2, static_cast<double>(t))));
+  }
+  return table;
 }
 
 AdamW::AdamW(std::vector<Tensor> params, AdamOptions options)
@@ -230,7 +293,7 @@ AdamW::AdamW(std::vector<Tensor> params, AdamOptions options)
 
 AdamW::AdamW(std::vector<ParamGroup> groups, AdamOptions options) : Adam(std::move(groups), options, true) {}
 
-double grad_norm(const std::vector<Tensor>& params) {
+Tensor squared_grad_norm(const std::vector<Tensor>& params) {
   std::vector<Tensor> gradients;
   for (const Tensor& p : params) {
     check(p.defined(), "grad_norm: a parameter is undefined");
@@ -239,7 +302,7 @@ double grad_norm(const std::vector<Tensor>& params) {
     const Tensor grad = p.grad();
     gradients.push_back(grad.is_dense() ? grad : copy_in_order_of(p, grad));
   }
-  if (gradients.empty()) return 0;
+  if (gradients.empty()) return {};
 
   std::vector<kernels::TensorRef> refs;
   refs.reserve(gradients.size());
@@ -251,7 +314,12 @@ double grad_norm(const std::vector<Tensor>& params) {
   args.count = static_cast<std::int64_t>(refs.size());
   args.y = squared.ref();
   kernels::run(args, current_stream(device));
-  return std::sqrt(squared.item());
+  return squared;
+}
+
+double grad_norm(const std::vector<Tensor>& params) {
+  const Tensor squared = squared_grad_norm(params);
+  return squared.defined() ? std::sqrt(squared.item()) : 0;
 }
 
 double clip_factor(const std::vector<Tensor>& params, double max_norm) {

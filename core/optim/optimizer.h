@@ -18,6 +18,15 @@ struct ParamGroup {
   double weight_decay = 0;
 };
 
+/// What an optimiser reads from its device's memory at each step, so that a captured step can be replayed. All on the
+/// parameters' device.
+struct StepClock {
+  Tensor step;        // i64 scalar: which entry of lr_factor
+  Tensor lr_factor;   // f64 (n): times each group's lr
+  Tensor updates;     // i64 scalar: updates made since follow(), counted by whoever ends the step (finish_step)
+  Tensor grad_scale;  // f64 scalar or undefined: replaces step()'s argument; 0: the update is left out
+};
+
 /// How the update of one parameter is limited.
 struct UpdateLimit {
   double multiplier = 1;  // scales the whole step after the optimiser's own normalisation; 0: the parameter is skipped
@@ -37,6 +46,16 @@ class Optimizer {
   /// Throws Error unless `param` is one of the parameters. The mask is copied.
   void limit(const Tensor& param, UpdateLimit limit);
 
+  /// From now on step() takes rates and numbers of updates from the clock, for at most lr_factor.numel() updates, and
+  /// counts nothing itself. Throws Error unless the clock is as StepClock says.
+  void follow(const StepClock& clock);
+  /// step() is as before, after the updates that the clock has counted (each of which every parameter with state has
+  /// had). Waits for the device.
+  void unfollow();
+  /// `param`, bf16 or f16, is the rounded copy of `master` (f32, same shape), which updates from now on are made to.
+  /// Throws Error unless `param` is one of the parameters.
+  void set_master(const Tensor& param, const Tensor& master);
+
   std::vector<ParamGroup>& groups() { return groups_; }
   const std::vector<ParamGroup>& groups() const { return groups_; }
   /// Sets the rate of every group.
@@ -52,16 +71,28 @@ class Optimizer {
 
   /// How many state tensors the optimiser keeps for a parameter (0, 1 or 2).
   virtual int state_count() const = 0;
-  virtual void update(const std::vector<kernels::OptimParam>& params, double grad_scale, Device device) = 0;
+  virtual void update(const std::vector<kernels::OptimParam>& params, double grad_scale,
+                      const kernels::OptimClock& clock, Device device) = 0;
+  /// OptimClock::corrections for the first n updates; none where the update has no such thing.
+  virtual std::vector<double> corrections(std::int64_t n) const {
+    (void)n;
+    return {};
+  }
 
  private:
   struct State {
     Tensor state0, state1;
     std::int64_t step = 0;
   };
+  bool is_parameter(const Tensor& param) const;
+  kernels::OptimClock memory_of_clock() const;
+
   std::vector<ParamGroup> groups_;
   std::unordered_map<TensorState*, State> states_;
   std::unordered_map<TensorState*, UpdateLimit> limits_;
+  std::unordered_map<TensorState*, Tensor> masters_;
+  StepClock clock_;
+  Tensor corrections_;                      // of the clock
   std::vector<kernels::OptimParam> batch_;  // kept between steps so that a step allocates nothing
 };
 
@@ -81,7 +112,8 @@ class Sgd final : public Optimizer {
 
  private:
   int state_count() const override { return options_.momentum != 0 ? 1 : 0; }
-  void update(const std::vector<kernels::OptimParam>& params, double grad_scale, Device device) override;
+  void update(const std::vector<kernels::OptimParam>& params, double grad_scale, const kernels::OptimClock& clock,
+              Device device) override;
   SgdOptions options_;
 };
 
@@ -104,7 +136,9 @@ class Adam : public Optimizer {
 
  private:
   int state_count() const override { return 2; }
-  void update(const std::vector<kernels::OptimParam>& params, double grad_scale, Device device) override;
+  void update(const std::vector<kernels::OptimParam>& params, double grad_scale, const kernels::OptimClock& clock,
+              Device device) override;
+  std::vector<double> corrections(std::int64_t n) const override;
   AdamOptions options_;
   bool decoupled_ = false;
 };
@@ -115,6 +149,9 @@ class AdamW final : public Adam {
   AdamW(std::vector<Tensor> params, AdamOptions options);
   AdamW(std::vector<ParamGroup> groups, AdamOptions options);
 };
+
+/// The sum of squares of all gradients, an f64 scalar on their device; undefined when there are none.
+Tensor squared_grad_norm(const std::vector<Tensor>& params);
 
 /// The 2-norm of all gradients together; parameters without a gradient, and frozen ones, have no share.
 double grad_norm(const std::vector<Tensor>& params);

@@ -76,6 +76,11 @@ void check_optim_param(Contract& c, const OptimParam& p, std::int64_t i, int sta
             ", that of param");
   if (states > 0) state("state0", p.state0);
   if (states > 1) state("state1", p.state1);
+  if (p.master.defined()) {
+    same_order("master", p.master);
+    c.require(p.master.dtype == DType::f32 && (p.param.dtype == DType::bf16 || p.param.dtype == DType::f16), "params[",
+              i, "].master is ", p.master, " beside param ", p.param, ": expected f32 beside bf16 or f16");
+  }
   if (p.mask.defined()) {
     same_order("mask", p.mask);
     c.require(p.mask.dtype == DType::u8 || p.mask.dtype == DType::boolean, "params[", i, "].mask is ", p.mask,
@@ -89,6 +94,10 @@ Support check_optim(const Args& args, int states) {
   Contract c;
   c.require(args.count >= 0 && (args.params != nullptr || args.count == 0), "params has ", args.count,
             " entries and no memory");
+  if (args.clock.defined())
+    c.require(args.clock.lr_factor != nullptr && args.clock.updates != nullptr &&
+                  (states < 2 || args.clock.corrections != nullptr),
+              "clock has no table of rates, counter of updates or table of corrections: expected all or none");
   if (c.ok())
     for (std::int64_t i = 0; i < args.count && c.ok(); ++i) check_optim_param(c, args.params[i], i, states);
   return c.result();

@@ -45,6 +45,9 @@ Support check_contract(const DropoutArgs& args);
 Support check_contract(const SgdArgs& args);
 Support check_contract(const AdamArgs& args);
 Support check_contract(const AffineWarpArgs& args);
+Support check_contract(const LoadBatchArgs& args);
+Support check_contract(const GradScaleArgs& args);
+Support check_contract(const FinishStepArgs& args);
 
 /// The elements fill one block of memory with no gaps, in some order of the dimensions.
 bool is_dense(const TensorRef& t);

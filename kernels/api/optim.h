@@ -9,12 +9,28 @@ namespace graft::kernels {
 struct OptimParam {
   TensorRef param, grad;     // one floating dtype
   TensorRef state0, state1;  // SGD: momentum buffer, -; Adam: first, second moment. f64 for f64 params, else f32
-  TensorRef mask;            // u8 or bool, undefined for none: elements with 0 keep their bytes and their state
+  TensorRef master;  // f32, undefined for none: beside a bf16 or f16 param the value that is really trained; param
+                     // is it, rounded
+  TensorRef mask;    // u8 or bool, undefined for none: elements with 0 keep their bytes and their state
   double lr = 0;
   double weight_decay = 0;
   double multiplier = 1;  // scales the whole step, decay included, after the optimiser's own normalisation; 0: param
                           // and state keep their bytes, whatever the gradient holds
   std::int64_t step = 1;  // 1 for this parameter's first update
+};
+
+/// What an update reads from its device's memory instead of taking from the host, so that a captured update can be
+/// replayed: null pointers throughout for none.
+struct OptimClock {
+  const std::int64_t* step = nullptr;     // index into lr_factor
+  const double* lr_factor = nullptr;      // times each lr
+  const std::int64_t* updates = nullptr;  // added to each param's step
+  // Adam: for t = 1, 2, .. the pair 1 - beta1^t, 1 / sqrt(1 - beta2^t). A table, since powers differ between devices in
+  // their last bit.
+  const double* corrections = nullptr;
+  const double* grad_scale = nullptr;  // in place of the host's, may be null; 0: nothing is changed
+
+  constexpr bool defined() const { return step != nullptr; }
 };
 
 /// torch.optim.SGD: g = grad_scale grad + wd p; if momentum: buf = g at the first step, else momentum buf +
@@ -26,6 +42,7 @@ struct SgdArgs {
   double momentum = 0, dampening = 0;
   bool nesterov = false;
   double grad_scale = 1;  // the clip factor
+  OptimClock clock{};
 };
 
 /// torch.optim.Adam (decoupled = false: g += wd p) and AdamW (decoupled: p -= multiplier lr wd p). Kingma and Ba, 2015;
@@ -38,6 +55,7 @@ struct AdamArgs {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   bool decoupled = false;
   double grad_scale = 1;
+  OptimClock clock{};
 };
 
 }  // namespace graft::kernels

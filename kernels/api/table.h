@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include <graft/kernels/api/affine.h>
+#include <graft/kernels/api/batch.h>
 #include <graft/kernels/api/conv2d.h>
 #include <graft/kernels/api/device.h>
 #include <graft/kernels/api/elementwise.h>
@@ -16,6 +17,7 @@
 #include <graft/kernels/api/reduce.h>
 #include <graft/kernels/api/softmax.h>
 #include <graft/kernels/api/support.h>
+#include <graft/kernels/api/training.h>
 
 namespace graft::kernels {
 
@@ -32,13 +34,14 @@ struct OpList {
 };
 
 /// Every op of the engine.
-using AllOps = OpList<UnaryArgs, UnaryBackwardArgs, BinaryArgs, BinaryScalarArgs, AxpyArgs, FillArgs, CopyArgs,
-                      MatmulArgs, Conv2dForwardArgs, Conv2dBackwardDataArgs, Conv2dBackwardWeightArgs, SoftmaxArgs,
-                      SoftmaxBackwardArgs, CrossEntropyArgs, CrossEntropyBackwardArgs, MaxPoolArgs, MaxPoolBackwardArgs,
-                      AvgPoolArgs, AvgPoolBackwardArgs, AdaptiveAvgPoolArgs, AdaptiveAvgPoolBackwardArgs, BatchNormArgs,
-                      BatchNormBackwardArgs, LayerNormArgs, LayerNormBackwardArgs, ReduceArgs, ArgmaxArgs,
-                      SquaredNormArgs, IndexSelectArgs, IndexSelectBackwardArgs, GatherArgs, GatherBackwardArgs,
-                      RandomArgs, DropoutArgs, SgdArgs, AdamArgs, AffineWarpArgs>;
+using AllOps =
+    OpList<UnaryArgs, UnaryBackwardArgs, BinaryArgs, BinaryScalarArgs, AxpyArgs, FillArgs, CopyArgs, MatmulArgs,
+           Conv2dForwardArgs, Conv2dBackwardDataArgs, Conv2dBackwardWeightArgs, SoftmaxArgs, SoftmaxBackwardArgs,
+           CrossEntropyArgs, CrossEntropyBackwardArgs, MaxPoolArgs, MaxPoolBackwardArgs, AvgPoolArgs,
+           AvgPoolBackwardArgs, AdaptiveAvgPoolArgs, AdaptiveAvgPoolBackwardArgs, BatchNormArgs, BatchNormBackwardArgs,
+           LayerNormArgs, LayerNormBackwardArgs, ReduceArgs, ArgmaxArgs, SquaredNormArgs, IndexSelectArgs,
+           IndexSelectBackwardArgs, GatherArgs, GatherBackwardArgs, RandomArgs, DropoutArgs, SgdArgs, AdamArgs,
+           AffineWarpArgs, LoadBatchArgs, GradScaleArgs, FinishStepArgs>;
 
 struct BackendTable {
   BackendId id{};

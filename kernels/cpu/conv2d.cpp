@@ -1,7 +1,6 @@
 // Convolutions by oneDNN, NHWC activations.
 
 #include <algorithm>
-#include <string_view>
 
 #include <graft/kernels/cpu/column_reduce.h>
 #include <graft/kernels/cpu/common.h>
@@ -61,14 +60,6 @@ Support supported_if(const Primitive* primitive, const TensorRef& x, const Tenso
   return Support::no(cat("oneDNN has no fast convolution for x ", to_string(x), " and w ", to_string(w)));
 }
 
-// Where no direct kernel fits, oneDNN convolves by matrix products, and cuts a product by the number of threads: the
-// last bits would change with it. Such an implementation gets one image and one thread at a time; the images are shared
-// out here.
-bool bits_depend_on_threads(const Primitive& primitive) {
-  const std::string_view name = primitive.implementation();
-  return name.starts_with("gemm:") || name.starts_with("x64:gemm:");
-}
-
 ConvSpec chunk_spec(ConvSpec spec, std::int64_t images) {
   spec.n = images;
   spec.threads = 1;
@@ -81,12 +72,13 @@ struct Images {
   std::int64_t image;
 };
 
-// Runs the primitive that `get` makes of a spec: over the whole batch, or image by image.
+// Runs the primitive that `get` makes of a spec: over the whole batch; where no direct kernel fits and oneDNN convolves
+// by matrix products, image by image, one thread each.
 template <class Get>
 void run_batch(const ConvSpec& spec, Get get, Images src, const void* w, const void* bias, Images dst,
                std::uint64_t w_tag) {
   Primitive* whole = get(spec);
-  if (!bits_depend_on_threads(*whole)) {
+  if (!whole->bits_depend_on_threads()) {
     whole->run(src.data, w, bias, dst.data, w_tag);
     return;
   }

@@ -338,6 +338,9 @@ class DnnlPrimitive final : public Primitive {
   }
 
   const char* implementation() const override { return implementation_.c_str(); }
+  bool bits_depend_on_threads() const override {
+    return starts_with(implementation_.c_str(), "gemm:") || starts_with(implementation_.c_str(), "x64:gemm:");
+  }
   std::uint64_t packs() const override { return packed_ ? packed_->packs() : 0; }
 
  private:
@@ -421,7 +424,7 @@ std::unique_ptr<Primitive> make_matmul(const MatmulSpec& spec) {
     if (spec.batch == 1) {
       a = memory::desc({spec.m, spec.k}, type, memory::dims{spec.a_row, spec.a_col});
       b = memory::desc({spec.k, spec.n}, type, memory::dims{spec.b_row, spec.b_col});
-      y = memory::desc({spec.m, spec.n}, type, tag::ab);
+      y = memory::desc({spec.m, spec.n}, type, memory::dims{spec.y_row, 1});
       if (spec.bias) bias = memory::desc({1, spec.n}, type, tag::ab);
     } else {
       // A broadcast operand has one matrix; its batch stride is then that of a dense one.

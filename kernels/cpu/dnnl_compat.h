@@ -21,10 +21,10 @@ struct ConvSpec {
   friend bool operator==(const ConvSpec&, const ConvSpec&) = default;
 };
 
-/// y = a @ b + bias; y is row-major. A batch stride of 0 tells a broadcast operand.
+/// y = a @ b + bias; the rows of y are y_row elements apart. A batch stride of 0 tells a broadcast operand.
 struct MatmulSpec {
   std::int64_t batch, m, n, k;
-  std::int64_t a_batch, a_row, a_col, b_batch, b_row, b_col;  // strides
+  std::int64_t a_batch, a_row, a_col, b_batch, b_row, b_col, y_row;  // strides
   std::int64_t bias, dtype, threads;
 
   friend bool operator==(const MatmulSpec&, const MatmulSpec&) = default;
@@ -46,6 +46,9 @@ class Primitive {
 
   /// oneDNN's name of the implementation ("brgconv:avx512_core", "ref:any").
   virtual const char* implementation() const = 0;
+  /// Whether it is made of oneDNN's plain matrix products, which cut their sums by the number of threads: the last bits
+  /// of a result change with it. Such a primitive is for one thread.
+  virtual bool bits_depend_on_threads() const = 0;
   /// How often weights have been packed.
   virtual std::uint64_t packs() const = 0;
 };

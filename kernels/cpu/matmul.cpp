@@ -1,5 +1,7 @@
 // Matrix products by oneDNN. Operands stay in the caller's layout: packing them gains less than it costs.
 
+#include <algorithm>
+
 #include <graft/kernels/cpu/common.h>
 #include <graft/kernels/cpu/dnnl_compat.h>
 #include <graft/kernels/cpu/lru_cache.h>
@@ -75,6 +77,7 @@ bool spec_of(const MatmulArgs& args, MatmulSpec& spec) {
   spec.a_col = a.col;
   spec.b_row = b.row;
   spec.b_col = b.col;
+  spec.y_row = spec.n;
   if (spec.batch > 1) {
     spec.a_batch = a.batch_stride;
     spec.b_batch = b.batch_stride;
@@ -88,6 +91,41 @@ bool spec_of(const MatmulArgs& args, MatmulSpec& spec) {
 Primitive* primitive(const MatmulSpec& spec) {
   thread_local LruCache<MatmulSpec, Primitive> cache(kPrimitivesKept);
   return cache.get(spec, make_matmul);
+}
+
+// A piece of a product that one thread computes: some rows or columns of one matrix of the batch.
+MatmulSpec piece_spec(MatmulSpec spec, std::int64_t rows, std::int64_t columns) {
+  spec.batch = 1;
+  spec.a_batch = spec.b_batch = 0;
+  spec.m = rows;
+  spec.n = columns;
+  spec.threads = 1;
+  return spec;
+}
+
+// The product in pieces that the sizes alone decide, each with its whole sum over k on one thread.
+void run_in_pieces(const MatmulArgs& args, const MatmulSpec& spec) {
+  constexpr std::int64_t kPieces = 8, kLeast = 16;  // pieces of a matrix at most; rows or columns of one at least
+  const bool by_rows = spec.m >= spec.n || spec.m >= kPieces * kLeast;
+  const std::int64_t length = by_rows ? spec.m : spec.n;
+  const std::int64_t size = std::max(kLeast, (length + kPieces - 1) / kPieces), pieces = (length + size - 1) / size;
+  const auto element = static_cast<std::int64_t>(size_of(args.y.dtype));
+  parallel_for(spec.batch * pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+    const auto at = [&](const void* data, std::int64_t offset) {
+      return const_cast<char*>(static_cast<const char*>(data)) + offset * element;
+    };
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t matrix = i / pieces, first = i % pieces * size, count = std::min(size, length - first);
+      const std::int64_t row = by_rows ? first : 0, column = by_rows ? 0 : first;
+      Primitive* piece = primitive(piece_spec(spec, by_rows ? count : spec.m, by_rows ? spec.n : count));
+      check(piece != nullptr, "matmul: oneDNN has a product for ", spec.m, " x ", spec.n,
+            " and none for a piece of it");
+      piece->run(at(args.a.data, matrix * spec.a_batch + row * spec.a_row),
+                 at(args.b.data, matrix * spec.b_batch + column * spec.b_col),
+                 spec.bias ? at(args.bias.data, column) : nullptr,
+                 at(args.y.data, matrix * spec.m * spec.n + row * spec.y_row + column), 0);
+    }
+  });
 }
 
 Support supports(const MatmulArgs& args) {
@@ -108,7 +146,11 @@ Support supports(const MatmulArgs& args) {
 void run(const MatmulArgs& args, Stream&) {
   MatmulSpec spec;
   check(spec_of(args, spec), "matmul: run without a yes of supports");
-  primitive(spec)->run(args.a.data, args.b.data, args.bias.data, args.y.data, args.b_tag);
+  Primitive* whole = primitive(spec);
+  if (spec.batch * spec.m * spec.n * spec.k >= kSerialWork && whole->bits_depend_on_threads())
+    run_in_pieces(args, spec);
+  else
+    whole->run(args.a.data, args.b.data, args.bias.data, args.y.data, args.b_tag);
   if (args.activation == Activation::relu) relu_in_place(args.y);
 }
 

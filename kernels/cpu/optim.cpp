@@ -12,6 +12,7 @@ namespace {
 template <class Args>
 Support optim_support(const Args& args) {
   Support support = check_contract(args);
+  if (support.ok && args.clock.defined()) support = Support::no("leaves updates by a clock to the reference backend");
   for (std::int64_t i = 0; support.ok && i < args.count; ++i)
     if (args.params[i].param.dtype != DType::f32)
       support = Support::no(cat("runs f32 only, got params[", i, "].param ", to_string(args.params[i].param)));

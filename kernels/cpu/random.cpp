@@ -14,7 +14,7 @@ Support supports(const RandomArgs& args) { return check_contract(args); }
 
 // The four elements of a block, in double.
 void block_of(const RandomArgs& args, std::int64_t block, double (&values)[4]) {
-  const PhiloxWords words = philox4x32(args.key, static_cast<std::uint64_t>(block));
+  const PhiloxWords words = philox4x32(resolved(args.key), static_cast<std::uint64_t>(block));
   for (std::size_t j = 0; j < 4; ++j) values[j] = static_cast<double>(philox_uniform(words[j]));
   if (args.distribution == Distribution::uniform) {
     for (double& v : values) v = args.a + (args.b - args.a) * v;
@@ -56,11 +56,12 @@ void run(const DropoutArgs& args, Stream&) {
   // u >= p, where u has 24 bits; p = 1 is beyond them all.
   const auto threshold = static_cast<std::uint32_t>(std::ceil(args.p * 16777216.0));
   const auto kernel = vector_kernels().dropout;
+  const RandomKey key = resolved(args.key);
   constexpr std::int64_t kPiece = 64;  // whole Philox blocks, and whole vectors of them
   parallel_for((count + kPiece - 1) / kPiece, kGrain / kPiece / 4, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t first = begin * kPiece, last = std::min(count, end * kPiece);
-    kernel(args.key.seed, args.key.offset, static_cast<std::uint64_t>(first), threshold, 1 - args.p,
-           args.x.as<float>() + first, args.y.as<float>() + first, last - first);
+    kernel(key.seed, key.offset, static_cast<std::uint64_t>(first), threshold, 1 - args.p, args.x.as<float>() + first,
+           args.y.as<float>() + first, last - first);
   });
 }
 

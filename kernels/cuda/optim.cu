@@ -4,7 +4,8 @@
 //
 // A block has one chunk of one parameter and finds it by a binary search over the entries' first blocks. param, grad,
 // state and mask lie in the same order, so the chunk is a flat loop, in accesses of 16 bytes where all of them allow
-// it.
+// it. What changes from step to step is among the kernel's parameters, or in device memory (the clock), for launches
+// that are captured once and replayed; both are formed in double by the same operations, and so give the same bits.
 #include <cmath>
 #include <span>
 
@@ -21,6 +22,13 @@ constexpr int kSteps = 4;  // vectors of a chunk that each thread has
 template <class T>
 constexpr std::int64_t kChunk = std::int64_t{kThreads} * kSteps* kVectorLength<T>;
 
+// What a rule needs of the moment: of one parameter at one step.
+template <class C>
+struct Scalars {
+  C at[4];
+  bool first_step;
+};
+
 // One parameter. C is the type of state and arithmetic.
 template <class C>
 struct Entry {
@@ -28,21 +36,35 @@ struct Entry {
   const void* grad;
   C* state0;
   C* state1;
+  float* master;
   const std::uint8_t* mask;
   std::int64_t count;
   std::uint32_t first_block;  // of this launch's grid
   bool vectors;               // 16-byte accesses are possible
-  bool first_step;
-  C scalars[4];  // of the rule
+};
+
+// Its scalars as the host knows them,
+template <class C>
+struct FixedEntry : Entry<C> {
+  Scalars<C> scalars;
+};
+
+// or what they are made of by the clock.
+template <class C>
+struct ClockedEntry : Entry<C> {
+  double lr, weight_decay, multiplier;
+  std::int64_t step;
 };
 
 // What a launch takes as its parameters, Bytes in all.
-template <class C, class Rule, int Bytes>
+template <class E, class Rule, int Bytes>
 struct Batch {
-  static constexpr int kEntries = (Bytes - static_cast<int>(sizeof(Rule)) - 16) / static_cast<int>(sizeof(Entry<C>));
+  static constexpr int kEntries = (Bytes - static_cast<int>(sizeof(Rule)) - static_cast<int>(sizeof(OptimClock)) - 16) /
+                                  static_cast<int>(sizeof(E));
   Rule rule;
+  OptimClock clock;
   std::int32_t count;
-  Entry<C> entries[kEntries];
+  E entries[kEntries];
 };
 
 constexpr int kSmallBatch = 4096, kLargeBatch = 32764;
@@ -53,20 +75,31 @@ struct Element {
   C param, state0, state1;
 };
 
+// What a moment is, in double.
+struct Moment {
+  double lr, weight_decay, multiplier;
+  double correction, inv_root_correction;  // Adam's: 1 - beta1^t, 1 / sqrt(1 - beta2^t)
+  bool first_step;
+};
+
 // torch.optim.SGD. Scalars: weight decay, step size (multiplier * lr).
 template <class C>
 struct SgdRule {
+  static constexpr bool kCorrects = false;
   C grad_scale, momentum, one_minus_dampening;
   bool nesterov;
 
-  GRAFT_DEVICE bool reads_state(const Entry<C>& entry) const { return !entry.first_step; }
-  GRAFT_DEVICE void step(const Entry<C>& entry, Element<C>& e, C grad) const {
-    C g = grad_scale * grad + entry.scalars[0] * e.param;
-    if (entry.state0 != nullptr) {
-      e.state0 = entry.first_step ? g : momentum * e.state0 + one_minus_dampening * g;
+  constexpr Scalars<C> scalars(const Moment& now) const {
+    return {{static_cast<C>(now.weight_decay), static_cast<C>(now.multiplier * now.lr)}, now.first_step};
+  }
+  constexpr bool reads_state(const Scalars<C>& s) const { return !s.first_step; }
+  GRAFT_DEVICE void step(const Scalars<C>& s, bool has_state, Element<C>& e, C grad) const {
+    C g = grad_scale * grad + s.at[0] * e.param;
+    if (has_state) {
+      e.state0 = s.first_step ? g : momentum * e.state0 + one_minus_dampening * g;
       g = nesterov ? g + momentum * e.state0 : e.state0;
     }
-    e.param -= entry.scalars[1] * g;
+    e.param -= s.at[1] * g;
   }
 };
 
@@ -74,26 +107,50 @@ struct SgdRule {
 // step size (multiplier * lr / (1 - beta1^t)), 1 / sqrt(1 - beta2^t).
 template <class C>
 struct AdamRule {
+  static constexpr bool kCorrects = true;
   C grad_scale, beta1, one_minus_beta1, beta2, one_minus_beta2, eps;
+  bool decoupled;
 
-  GRAFT_DEVICE bool reads_state(const Entry<C>&) const { return true; }
-  GRAFT_DEVICE void step(const Entry<C>& entry, Element<C>& e, C grad) const {
-    const C g = grad_scale * grad + entry.scalars[0] * e.param;
+  constexpr Scalars<C> scalars(const Moment& now) const {
+    const double rate = now.multiplier * now.lr;
+    return {{static_cast<C>(decoupled ? 0 : now.weight_decay), static_cast<C>(decoupled ? rate * now.weight_decay : 0),
+             static_cast<C>(rate / now.correction), static_cast<C>(now.inv_root_correction)},
+            now.first_step};
+  }
+  constexpr bool reads_state(const Scalars<C>&) const { return true; }
+  GRAFT_DEVICE void step(const Scalars<C>& s, bool, Element<C>& e, C grad) const {
+    const C g = grad_scale * grad + s.at[0] * e.param;
     e.state0 = beta1 * e.state0 + one_minus_beta1 * g;
     e.state1 = beta2 * e.state1 + one_minus_beta2 * g * g;
-    e.param -= entry.scalars[1] * e.param;
-    e.param -= entry.scalars[2] * e.state0 / (sqrt(e.state1) * entry.scalars[3] + eps);
+    e.param -= s.at[1] * e.param;
+    e.param -= s.at[2] * e.state0 / (sqrt(e.state1) * s.at[3] + eps);
   }
 };
 
+template <class C, class Rule>
+GRAFT_DEVICE Scalars<C> scalars_of(const FixedEntry<C>& entry, const Rule&, const OptimClock&) {
+  return entry.scalars;
+}
+
+template <class C, class Rule>
+GRAFT_DEVICE Scalars<C> scalars_of(const ClockedEntry<C>& entry, const Rule& rule, const OptimClock& clock) {
+  const std::int64_t t = entry.step + *clock.updates;
+  Moment now{entry.lr * clock.lr_factor[*clock.step], entry.weight_decay, entry.multiplier, 1, 1, t == 1};
+  if constexpr (Rule::kCorrects) {
+    now.correction = clock.corrections[2 * (t - 1)];
+    now.inv_root_correction = clock.corrections[2 * (t - 1) + 1];
+  }
+  return rule.scalars(now);
+}
+
 // Elements i .. i + V of a parameter.
 template <int V, class T, class Rule, class C>
-GRAFT_DEVICE void update(const Rule& rule, const Entry<C>& entry, std::int64_t i) {
+GRAFT_DEVICE void update(const Rule& rule, const Entry<C>& entry, const Scalars<C>& scalars, std::int64_t i) {
   T* const param = static_cast<T*>(entry.param) + i;
   Packed<T, V> p = load<V>(param);
   const Packed<T, V> grad = load<V>(static_cast<const T*>(entry.grad) + i);
   Packed<C, V> state0{}, state1{};
-  const bool reads_state = rule.reads_state(entry);
+  const bool reads_state = rule.reads_state(scalars);
   // A mask keeps elements of a state that the first step does not read.
   if (entry.state0 != nullptr && (reads_state || entry.mask != nullptr)) state0 = load<V>(entry.state0 + i);
   if (entry.state1 != nullptr) state1 = load<V>(entry.state1 + i);
@@ -104,24 +161,39 @@ GRAFT_DEVICE void update(const Rule& rule, const Entry<C>& entry, std::int64_t i
     GRAFT_UNROLL
     for (int v = 0; v < V; ++v) on.at[v] = 1;
   }
+  // Only the 16-bit types have a master.
+  [[maybe_unused]] Packed<float, V> master;
+  if constexpr (is_half<T>)
+    if (entry.master != nullptr) master = load<V>(entry.master + i);
   GRAFT_UNROLL
   for (int v = 0; v < V; ++v) {
     Element<C> e{widen(p.at[v]), state0.at[v], state1.at[v]};
-    rule.step(entry, e, widen(grad.at[v]));
+    if constexpr (is_half<T>)
+      if (entry.master != nullptr) e.param = master.at[v];
+    rule.step(scalars, entry.state0 != nullptr, e, widen(grad.at[v]));
     if (on.at[v] == 0) continue;
     p.at[v] = narrow<T>(e.param);
+    if constexpr (is_half<T>) master.at[v] = e.param;
     state0.at[v] = e.state0;
     state1.at[v] = e.state1;
   }
   store(param, p);
+  if constexpr (is_half<T>)
+    if (entry.master != nullptr) store(entry.master + i, master);
   if (entry.state0 != nullptr) store(entry.state0 + i, state0);
   if (entry.state1 != nullptr) store(entry.state1 + i, state1);
 }
 
-template <class T, class Rule, int Bytes>
+template <class T, class E, class Rule, int Bytes>
 GRAFT_KERNEL(kThreads)
-update_parameters(const Batch<Compute<T>, Rule, Bytes> batch) {
+update_parameters(const Batch<E, Rule, Bytes> batch) {
   constexpr int V = kVectorLength<T>;
+  Rule rule = batch.rule;
+  if (batch.clock.grad_scale != nullptr) {
+    const double scale = *batch.clock.grad_scale;
+    if (scale == 0) return;  // the step is left out
+    rule.grad_scale = static_cast<Compute<T>>(scale);
+  }
   int low = 0, high = batch.count - 1;  // the last entry whose first block is not after this one
   while (low < high) {
     const int middle = (low + high + 1) / 2;
@@ -130,28 +202,57 @@ update_parameters(const Batch<Compute<T>, Rule, Bytes> batch) {
     else
       high = middle - 1;
   }
-  const Entry<Compute<T>>& entry = batch.entries[low];
+  const E& entry = batch.entries[low];
+  const Scalars<Compute<T>> scalars = scalars_of(entry, rule, batch.clock);
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x - entry.first_block) * kChunk<T>;
   const std::int64_t end = std::min(begin + kChunk<T>, entry.count);
   std::int64_t scalars_from = begin;
   if (entry.vectors) {
-    for (std::int64_t i = begin + threadIdx.x * V; i + V <= end; i += kThreads * V) update<V, T>(batch.rule, entry, i);
+    for (std::int64_t i = begin + threadIdx.x * V; i + V <= end; i += kThreads * V)
+      update<V, T, Rule, Compute<T>>(rule, entry, scalars, i);
     scalars_from = begin + (end - begin) / V * V;
   }
-  for (std::int64_t i = scalars_from + threadIdx.x; i < end; i += kThreads) update<1, T>(batch.rule, entry, i);
+  for (std::int64_t i = scalars_from + threadIdx.x; i < end; i += kThreads)
+    update<1, T, Rule, Compute<T>>(rule, entry, scalars, i);
 }
 
 // --- the host's side ------------------------------------------------------------------------------------------------
 
+// Adam's, for the host's moments.
+struct Corrections {
+  double beta1 = 0, beta2 = 0;
+};
+
 template <class C>
-Entry<C> entry_of(const OptimParam& p) {
+Entry<C> entry_of(const OptimParam& p, int states) {
   Entry<C> entry{};
   entry.param = p.param.data;
   entry.grad = p.grad.data;
+  if (states > 0) entry.state0 = p.state0.as<C>();
+  if (states > 1) entry.state1 = p.state1.as<C>();
+  entry.master = p.master.defined() ? p.master.as<float>() : nullptr;
   entry.mask = p.mask.defined() ? p.mask.as<std::uint8_t>() : nullptr;
   entry.count = p.param.numel();
-  entry.first_step = p.step == 1;
   return entry;
+}
+
+template <class C, class Rule>
+void add_moment(FixedEntry<C>& entry, const OptimParam& p, const Rule& rule, const Corrections& corrections) {
+  Moment now{p.lr, p.weight_decay, p.multiplier, 1, 1, p.step == 1};
+  if constexpr (Rule::kCorrects) {
+    const auto t = static_cast<double>(p.step);
+    now.correction = 1 - std::pow(corrections.beta1, t);
+    now.inv_root_correction = 1 / std::sqrt(1 - std::pow(corrections.beta2, t));
+  }
+  entry.scalars = rule.scalars(now);
+}
+
+template <class C, class Rule>
+void add_moment(ClockedEntry<C>& entry, const OptimParam& p, const Rule&, const Corrections&) {
+  entry.lr = p.lr;
+  entry.weight_decay = p.weight_decay;
+  entry.multiplier = p.multiplier;
+  entry.step = p.step;
 }
 
 // A multiplier of 0 freezes, whatever the gradient holds: infinity times 0 would not.
@@ -159,26 +260,33 @@ bool changes(const OptimParam& p, DType dtype) {
   return p.param.dtype == dtype && p.multiplier != 0 && p.param.numel() > 0;
 }
 
-template <class T, int Bytes, class Rule, class Fill>
-void update_batches(const char* name, DType dtype, std::span<const OptimParam> params, const Rule& rule, Fill&& fill,
-                    const Stream& stream) {
-  using C = Compute<T>;
-  using List = Batch<C, Rule, Bytes>;
+struct Update {
+  const char* name;
+  std::span<const OptimParam> params;
+  int states;
+  Corrections corrections;
+  OptimClock clock;
+};
+
+template <class T, class E, int Bytes, class Rule>
+void update_batches(const Update& update, DType dtype, const Rule& rule, const Stream& stream) {
+  using List = Batch<E, Rule, Bytes>;
   static_assert(sizeof(List) <= Bytes);
-  List list{.rule = rule, .count = 0, .entries = {}};
+  List list{.rule = rule, .clock = update.clock, .count = 0, .entries = {}};
   std::int64_t blocks = 0;
   const auto flush = [&] {
     if (list.count > 0)
-      launch(name, update_parameters<T, Rule, Bytes>, {.grid = dim3(blocks_for(blocks, 1)), .block = dim3(kThreads)},
-             stream, list);
+      launch(update.name, update_parameters<T, E, Rule, Bytes>,
+             {.grid = dim3(blocks_for(blocks, 1)), .block = dim3(kThreads)}, stream, list);
     list.count = 0;
     blocks = 0;
   };
-  for (const OptimParam& p : params) {
+  for (const OptimParam& p : update.params) {
     if (!changes(p, dtype)) continue;
-    Entry<C> entry = entry_of<C>(p);
-    fill(p, entry);
-    entry.vectors = all_aligned({entry.param, entry.grad, entry.state0, entry.state1}) &&
+    E entry{};
+    static_cast<Entry<Compute<T>>&>(entry) = entry_of<Compute<T>>(p, update.states);
+    add_moment(entry, p, rule, update.corrections);
+    entry.vectors = all_aligned({entry.param, entry.grad, entry.state0, entry.state1, entry.master}) &&
                     is_aligned(entry.mask, kPackedAlignment<std::uint8_t, kVectorLength<T>>);
     const std::int64_t own = ceil_div(entry.count, kChunk<T>);
     if (list.count == List::kEntries || blocks + own > std::numeric_limits<std::int32_t>::max()) flush();
@@ -189,16 +297,20 @@ void update_batches(const char* name, DType dtype, std::span<const OptimParam> p
   flush();
 }
 
-// Updates all parameters of dtype T by `rule`; fill(param, entry) adds states and scalars.
-template <class T, class Rule, class Fill>
-void update_all(const char* name, DType dtype, std::span<const OptimParam> params, const Rule& rule, Fill&& fill,
-                const Stream& stream) {
-  const auto count = std::count_if(params.begin(), params.end(), [&](const auto& p) { return changes(p, dtype); });
+// Updates all parameters of dtype T by `rule`. By the clock always with the large list: its launches are replayed,
+// which costs the host nothing.
+template <class T, class Rule>
+void update_all(const Update& update, DType dtype, const Rule& rule, const Stream& stream) {
+  using C = Compute<T>;
+  const auto count =
+      std::count_if(update.params.begin(), update.params.end(), [&](const auto& p) { return changes(p, dtype); });
   if (count == 0) return;
-  if (count <= Batch<Compute<T>, Rule, kSmallBatch>::kEntries)
-    update_batches<T, kSmallBatch>(name, dtype, params, rule, fill, stream);
+  if (update.clock.defined())
+    update_batches<T, ClockedEntry<C>, kLargeBatch>(update, dtype, rule, stream);
+  else if (count <= Batch<FixedEntry<C>, Rule, kSmallBatch>::kEntries)
+    update_batches<T, FixedEntry<C>, kSmallBatch>(update, dtype, rule, stream);
   else
-    update_batches<T, kLargeBatch>(name, dtype, params, rule, fill, stream);
+    update_batches<T, FixedEntry<C>, kLargeBatch>(update, dtype, rule, stream);
 }
 
 std::span<const OptimParam> list_of(const OptimParam* params, std::int64_t count) {
@@ -206,42 +318,29 @@ std::span<const OptimParam> list_of(const OptimParam* params, std::int64_t count
 }
 
 void run_sgd(const SgdArgs& args, Stream& stream) {
+  const Update update{args.name, list_of(args.params, args.count), args.momentum != 0 ? 1 : 0, {}, args.clock};
   for (DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16})
     visit_floating(dtype, [&]<class T>(T) {
       using C = Compute<T>;
       const SgdRule<C> rule{static_cast<C>(args.grad_scale), static_cast<C>(args.momentum),
                             static_cast<C>(1 - args.dampening), args.nesterov};
-      update_all<T>(
-          "sgd", dtype, list_of(args.params, args.count), rule,
-          [&](const OptimParam& p, Entry<C>& entry) {
-            if (args.momentum != 0) entry.state0 = p.state0.as<C>();
-            entry.scalars[0] = static_cast<C>(p.weight_decay);
-            entry.scalars[1] = static_cast<C>(p.multiplier * p.lr);
-          },
-          stream);
+      update_all<T>(update, dtype, rule, stream);
     });
 }
 
 void run_adam(const AdamArgs& args, Stream& stream) {
+  const Update update{args.name, list_of(args.params, args.count), 2, {args.beta1, args.beta2}, args.clock};
   for (DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16})
     visit_floating(dtype, [&]<class T>(T) {
       using C = Compute<T>;
-      const AdamRule<C> rule{static_cast<C>(args.grad_scale), static_cast<C>(args.beta1),
-                             static_cast<C>(1 - args.beta1),  static_cast<C>(args.beta2),
-                             static_cast<C>(1 - args.beta2),  static_cast<C>(args.eps)};
-      update_all<T>(
-          "adam", dtype, list_of(args.params, args.count), rule,
-          [&](const OptimParam& p, Entry<C>& entry) {
-            const auto t = static_cast<double>(p.step);
-            const double rate = p.multiplier * p.lr;
-            entry.state0 = p.state0.as<C>();
-            entry.state1 = p.state1.as<C>();
-            entry.scalars[0] = static_cast<C>(args.decoupled ? 0 : p.weight_decay);
-            entry.scalars[1] = static_cast<C>(args.decoupled ? rate * p.weight_decay : 0);
-            entry.scalars[2] = static_cast<C>(rate / (1 - std::pow(args.beta1, t)));
-            entry.scalars[3] = static_cast<C>(1 / std::sqrt(1 - std::pow(args.beta2, t)));
-          },
-          stream);
+      const AdamRule<C> rule{static_cast<C>(args.grad_scale),
+                             static_cast<C>(args.beta1),
+                             static_cast<C>(1 - args.beta1),
+                             static_cast<C>(args.beta2),
+                             static_cast<C>(1 - args.beta2),
+                             static_cast<C>(args.eps),
+                             args.decoupled};
+      update_all<T>(update, dtype, rule, stream);
     });
 }
 

@@ -72,7 +72,8 @@ GRAFT_DEVICE void for_each_chunk(std::int64_t count, const F& f) {
 
 template <class T>
 GRAFT_KERNEL(kThreads)
-random_uniform(T* y, std::int64_t count, bool aligned, double low, double range, RandomKey key) {
+random_uniform(T* y, std::int64_t count, bool aligned, double low, double range, RandomKey drawn) {
+  const RandomKey key = resolved(drawn);
   for_each_chunk<T>(count, [&](std::int64_t first, std::int64_t left) {
     Chunk<T> chunk;
     GRAFT_UNROLL
@@ -109,7 +110,8 @@ GRAFT_DEVICE void box_muller(std::uint32_t word0, std::uint32_t word1, C& z0, C&
 
 template <class T>
 GRAFT_KERNEL(kThreads)
-random_normal(T* y, std::int64_t count, bool aligned, double mean, double deviation, RandomKey key) {
+random_normal(T* y, std::int64_t count, bool aligned, double mean, double deviation, RandomKey drawn) {
+  const RandomKey key = resolved(drawn);
   using C = Compute<T>;
   for_each_chunk<T>(count, [&](std::int64_t first, std::int64_t left) {
     Chunk<T> chunk;
@@ -128,7 +130,9 @@ random_normal(T* y, std::int64_t count, bool aligned, double mean, double deviat
 
 template <class T>
 GRAFT_KERNEL(kThreads)
-dropout(const T* x, T* y, std::int64_t count, bool aligned, std::uint32_t threshold, Compute<T> scale, RandomKey key) {
+dropout(const T* x, T* y, std::int64_t count, bool aligned, std::uint32_t threshold, Compute<T> scale,
+        RandomKey drawn) {
+  const RandomKey key = resolved(drawn);
   for_each_chunk<T>(count, [&](std::int64_t first, std::int64_t left) {
     Chunk<T> chunk = load_chunk(x, first, left, aligned);
     GRAFT_UNROLL

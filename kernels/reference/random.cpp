@@ -6,12 +6,12 @@ namespace graft::kernels::reference {
 namespace {
 
 // The uniform number of element i in memory order.
-double uniform(RandomKey key, std::int64_t i) {
+double uniform(const RandomKey& key, std::int64_t i) {
   return philox_uniform(philox4x32(key, static_cast<std::uint64_t>(i) / 4)[static_cast<std::size_t>(i % 4)]);
 }
 
 // Box-Muller on the pair of elements that i belongs to: the even one is r cos t, the odd one r sin t.
-double normal(RandomKey key, std::int64_t i) {
+double normal(const RandomKey& key, std::int64_t i) {
   const std::int64_t even = i - i % 2;
   const double radius = std::sqrt(-2 * std::log(1 - uniform(key, even)));
   const double angle = 2 * std::numbers::pi * uniform(key, even + 1);
@@ -19,17 +19,19 @@ double normal(RandomKey key, std::int64_t i) {
 }
 
 void random(const RandomArgs& args) {
+  const RandomKey key = resolved(args.key);
   const std::int64_t count = args.y.numel();
   for (std::int64_t i = 0; i < count; ++i)
     store(args.y, i,
-          args.distribution == Distribution::uniform ? args.a + (args.b - args.a) * uniform(args.key, i)
-                                                     : args.a + args.b * normal(args.key, i));
+          args.distribution == Distribution::uniform ? args.a + (args.b - args.a) * uniform(key, i)
+                                                     : args.a + args.b * normal(key, i));
 }
 
 void dropout(const DropoutArgs& args) {
+  const RandomKey key = resolved(args.key);
   const std::int64_t count = args.x.numel();
   for (std::int64_t i = 0; i < count; ++i) {
-    const bool kept = args.p < 1 && uniform(args.key, i) >= args.p;
+    const bool kept = args.p < 1 && uniform(key, i) >= args.p;
     store(args.y, i, kept ? load(args.x, i) / (1 - args.p) : 0);
   }
 }

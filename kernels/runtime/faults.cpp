@@ -30,6 +30,9 @@ std::string describe(const FaultRecord& fault) {
       return outside("cross_entropy: targets");
     case FaultKind::division_by_zero:
       return cat("div: integer division by zero (element ", fault.position, ")");
+    case FaultKind::gradient_norm:
+      return cat("grad_scale: the norm of the gradients is not finite at step ", fault.position + 1,
+                 " (a lower rate or a look at the input may help)");
   }
   return "a kernel reported a fault of an unknown kind";
 }

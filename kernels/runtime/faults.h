@@ -8,13 +8,13 @@
 
 namespace graft::runtime {
 
-enum class FaultKind : std::uint32_t { index_select, gather, target, division_by_zero };
+enum class FaultKind : std::uint32_t { index_select, gather, target, division_by_zero, gradient_norm };
 
 /// One a device, in memory that both sides see. The first fault since the last look stays; later ones are dropped.
 struct FaultRecord {
   std::uint32_t claimed = 0;  // set by the thread that may write the rest
   FaultKind kind{};
-  std::int64_t position = 0;  // which element of the index, the targets, the divisor
+  std::int64_t position = 0;  // which element of the index, the targets, the divisor; which training step
   std::int64_t value = 0;     // what it held
   std::int64_t limit = 0;     // expected: 0 up to below this
 };
