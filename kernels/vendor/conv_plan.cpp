@@ -79,23 +79,31 @@ OperationNames names_of(ConvKind kind) {
           CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA};
 }
 
-// A graph keeps what its descriptors say, so that they may go once it is finalised.
-Descriptor graph_of(const ConvSpec& spec, const ConvTarget& target) {
-  const OperationNames names = names_of(spec.kind);
-  Descriptor operation(names.type);
-  operation.set(names.x, tensor(kX, spec.dtype, spec.x, spec.x_alignment));
-  operation.set(names.w, tensor(kW, spec.dtype, spec.w, spec.w_alignment));
-  operation.set(names.y, tensor(kY, spec.dtype, spec.y, spec.y_alignment));
-  operation.set(names.convolution, convolution(spec.geometry));
-  operation.set(names.alpha, CUDNN_TYPE_FLOAT, 1, &kOne);
-  operation.set(names.beta, CUDNN_TYPE_FLOAT, 1, &spec.beta);
-  operation.finalize();
-  Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-  if (target.handle != nullptr) graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &target.handle);
-  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
-  graph.finalize();
-  return graph;
-}
+// A graph of one convolution. It is not told whether cuDNN copies a descriptor that becomes an attribute of another, so
+// all of them live as long as the graph.
+struct ConvGraph {
+  Descriptor x, w, y, geometry, operation, graph;
+
+  ConvGraph(const ConvSpec& spec, const ConvTarget& target)
+      : x(tensor(kX, spec.dtype, spec.x, spec.x_alignment)),
+        w(tensor(kW, spec.dtype, spec.w, spec.w_alignment)),
+        y(tensor(kY, spec.dtype, spec.y, spec.y_alignment)),
+        geometry(convolution(spec.geometry)),
+        operation(names_of(spec.kind).type),
+        graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR) {
+    const OperationNames names = names_of(spec.kind);
+    operation.set(names.x, x);
+    operation.set(names.w, w);
+    operation.set(names.y, y);
+    operation.set(names.convolution, geometry);
+    operation.set(names.alpha, CUDNN_TYPE_FLOAT, 1, &kOne);
+    operation.set(names.beta, CUDNN_TYPE_FLOAT, 1, &spec.beta);
+    operation.finalize();
+    if (target.handle != nullptr) graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &target.handle);
+    graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
+    graph.finalize();
+  }
+};
 
 // How many values an attribute has, and the values.
 std::int64_t get(const Descriptor& from, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
@@ -180,10 +188,10 @@ PlanKey ConvSpec::key() const {
   return key;
 }
 
-ConvPlan::ConvPlan(const Descriptor& engine_config, const ConvTarget& target)
-    : plan_(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
+ConvPlan::ConvPlan(Descriptor engine_config, const ConvTarget& target)
+    : engine_config_(std::move(engine_config)), plan_(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
   if (target.handle != nullptr) plan_.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &target.handle);
-  plan_.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, engine_config);
+  plan_.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, engine_config_);
   if (target.described != nullptr) plan_.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *target.described);
   plan_.finalize();
   std::int64_t bytes = 0;
@@ -203,19 +211,19 @@ void ConvPlan::run(Context& context, void* x, void* w, void* y, void* workspace)
 }
 
 std::vector<std::unique_ptr<ConvPlan>> conv_plans(const ConvSpec& spec, const ConvTarget& target, int limit) {
-  const Descriptor graph = graph_of(spec, target);
+  const ConvGraph graph(spec, target);
   std::vector<std::unique_ptr<ConvPlan>> plans;
   std::string first_error;
   int looked_at = 0;
   // Mode B names the same engines as mode A; those of the fallback mode are slow, and there for every convolution.
   for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
     if (static_cast<int>(plans.size()) >= limit) break;
-    for (const Descriptor& config : recommended(graph, mode, target)) {
+    for (Descriptor& config : recommended(graph.graph, mode, target)) {
       ++looked_at;
       if (static_cast<int>(plans.size()) >= limit) break;
       if (!keeps_promises(config, spec.dtype, spec.engines)) continue;
       try {
-        auto plan = std::make_unique<ConvPlan>(config, target);
+        auto plan = std::make_unique<ConvPlan>(std::move(config), target);
         if (plan->workspace_bytes() <= kMostWorkspace) plans.push_back(std::move(plan));
       } catch (const Error& error) {  // recommended, and yet not for this device or these sizes
         if (first_error.empty()) first_error = error.what();

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include <graft/kernels/api/conv2d.h>
@@ -60,14 +61,14 @@ struct ConvTarget {
 /// One engine that can run a convolution.
 class ConvPlan {
  public:
-  ConvPlan(const Descriptor& engine_config, const ConvTarget& target);
+  ConvPlan(Descriptor engine_config, const ConvTarget& target);
 
   std::size_t workspace_bytes() const { return workspace_bytes_; }
   /// x, w and y of the forward, whichever of them is written.
   void run(Context& context, void* x, void* w, void* y, void* workspace) const;
 
  private:
-  Descriptor plan_;
+  Descriptor engine_config_, plan_;
   std::size_t workspace_bytes_ = 0;
 };
 
