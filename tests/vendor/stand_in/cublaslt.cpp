@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <thread>
+#include <vector>
 
 #include "stand_in.h"
 
@@ -65,6 +66,17 @@ bool consistent(const Operation& o, const Layout& a, const Layout& b, const Layo
       return false;
   return (ta ? a.columns : a.rows) == d.rows && (tb ? b.rows : b.columns) == d.columns &&
          (ta ? a.rows : a.columns) == (tb ? b.columns : b.rows) && c.rows == d.rows && c.columns == d.columns;
+}
+
+// The `count` lines of `length` that are multiplied: rows of the matrix, or its columns.
+std::vector<double> lines(const void* p, const Layout& l, bool rows, std::uint64_t count, std::uint64_t length,
+                          std::int32_t product) {
+  std::vector<double> all;
+  all.reserve(count * length);
+  for (std::uint64_t i = 0; i < count; ++i)
+    for (std::uint64_t k = 0; k < length; ++k)
+      all.push_back(load(p, l.element, rows ? l.at(i, k, product) : l.at(k, i, product)));
+  return all;
 }
 
 }  // namespace
@@ -214,17 +226,18 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
     if (slow) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     scribble(workspace, workspace_bytes);
     const std::uint64_t inner = o.a == CUBLAS_OP_N ? la.columns : la.rows;
-    for (std::int32_t product = 0; product < ld.batch; ++product)
+    for (std::int32_t product = 0; product < ld.batch; ++product) {
+      const std::vector<double> rows = lines(a, la, o.a == CUBLAS_OP_N, ld.rows, inner, product);
+      const std::vector<double> columns = lines(b, lb, o.b != CUBLAS_OP_N, ld.columns, inner, product);
       for (std::uint64_t column = 0; column < ld.columns; ++column)
         for (std::uint64_t row = 0; row < ld.rows; ++row) {
           double sum = 0;
-          for (std::uint64_t k = 0; k < inner; ++k)
-            sum += load(a, la.element, o.a == CUBLAS_OP_N ? la.at(row, k, product) : la.at(k, row, product)) *
-                   load(b, lb.element, o.b == CUBLAS_OP_N ? lb.at(k, column, product) : lb.at(column, k, product));
+          for (std::uint64_t k = 0; k < inner; ++k) sum += rows[row * inner + k] * columns[column * inner + k];
           sum *= scale;
           if (bias) sum += load(o.bias, ld.element, static_cast<std::int64_t>(row));
           store(d, ld.element, ld.at(row, column, product), sum);
         }
+    }
   });
   return queued ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
