@@ -58,7 +58,12 @@ Context::Context(int device) {
   const runtime::OutsideCapture outside;
   runtime::make_current(device);
   GRAFT_VENDOR(cublasLtCreate, &blas);
-  GRAFT_VENDOR(cudnnCreate, &dnn);
+  try {
+    GRAFT_VENDOR(cudnnCreate, &dnn);
+  } catch (const Error&) {
+    libraries().cublasLtDestroy(blas);
+    throw;
+  }
 }
 
 Context::~Context() = default;

@@ -10,6 +10,7 @@ namespace graft::kernels::vendor {
 
 #define GRAFT_CUBLASLT_FUNCTIONS(X)       \
   X(cublasLtCreate)                       \
+  X(cublasLtDestroy)                      \
   X(cublasLtGetStatusName)                \
   X(cublasLtGetStatusString)              \
   X(cublasLtMatmul)                       \

@@ -2,6 +2,8 @@
 // first operand, a its second, and n and m change places. The bias runs along the columns of y', as its epilogue wants.
 #include <graft/kernels/vendor/matmul_plan.h>
 
+#include <utility>
+
 #include <graft/kernels/api/error.h>
 
 namespace graft::kernels::vendor {
@@ -19,24 +21,23 @@ void set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribut
   GRAFT_VENDOR(cublasLtMatmulDescSetAttribute, operation, attribute, &value, sizeof value);
 }
 
-cublasLtMatrixLayout_t layout(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t leading,
-                              std::int64_t batch, std::int64_t stride) {
-  cublasLtMatrixLayout_t made = nullptr;
-  GRAFT_VENDOR(cublasLtMatrixLayoutCreate, &made, type_of(dtype), static_cast<std::uint64_t>(rows),
+// Columns of `leading` elements; `into` holds the layout as soon as there is one.
+void make_layout(cublasLtMatrixLayout_t& into, DType dtype, std::int64_t rows, std::int64_t columns,
+                 std::int64_t leading, std::int64_t batch, std::int64_t stride) {
+  GRAFT_VENDOR(cublasLtMatrixLayoutCreate, &into, type_of(dtype), static_cast<std::uint64_t>(rows),
                static_cast<std::uint64_t>(columns), leading);
-  if (batch == 1) return made;
+  if (batch == 1) return;
   const auto count = static_cast<std::int32_t>(batch);
-  GRAFT_VENDOR(cublasLtMatrixLayoutSetAttribute, made, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count);
-  GRAFT_VENDOR(cublasLtMatrixLayoutSetAttribute, made, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride,
+  GRAFT_VENDOR(cublasLtMatrixLayoutSetAttribute, into, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count);
+  GRAFT_VENDOR(cublasLtMatrixLayoutSetAttribute, into, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride,
                sizeof stride);
-  return made;
 }
 
 // An operand of `rows` x `columns` in our sense: row-major memory is the transpose in cuBLASLt's.
-cublasLtMatrixLayout_t layout(DType dtype, const Stored& stored, std::int64_t rows, std::int64_t columns,
-                              std::int64_t batch, std::int64_t stride) {
-  return stored.column_major ? layout(dtype, rows, columns, stored.leading, batch, stride)
-                             : layout(dtype, columns, rows, stored.leading, batch, stride);
+void make_layout(cublasLtMatrixLayout_t& into, DType dtype, const Stored& stored, std::int64_t rows,
+                 std::int64_t columns, std::int64_t batch, std::int64_t stride) {
+  if (!stored.column_major) std::swap(rows, columns);
+  make_layout(into, dtype, rows, columns, stored.leading, batch, stride);
 }
 
 struct Preference {
@@ -81,9 +82,9 @@ MatmulPlan::MatmulPlan(const MatmulSpec& spec, const void* bias) : spec_(spec) {
       set(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(operation_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     }
-    b_ = layout(spec.dtype, spec.b, spec.k, spec.n, spec.batch, spec.b_batch);
-    a_ = layout(spec.dtype, spec.a, spec.m, spec.k, spec.batch, spec.a_batch);
-    y_ = layout(spec.dtype, spec.n, spec.m, spec.n, spec.batch, spec.y_batch);
+    make_layout(b_, spec.dtype, spec.b, spec.k, spec.n, spec.batch, spec.b_batch);
+    make_layout(a_, spec.dtype, spec.a, spec.m, spec.k, spec.batch, spec.a_batch);
+    make_layout(y_, spec.dtype, spec.n, spec.m, spec.n, spec.batch, spec.y_batch);
   } catch (const Error&) {
     destroy();
     throw;
