@@ -4,6 +4,7 @@
 #include <benchmark/benchmark.h>
 #include <support.h>
 
+#include <graft/core/cuda.h>
 #include <graft/core/random.h>
 #include <graft/kernels/runtime/parallel.h>
 #ifdef GRAFT_WITH_ONEDNN
@@ -27,6 +28,7 @@ int main(int argc, char** argv) {
   graft::manual_seed(1);
   add_matmul();
   add_conv2d();
+  add_copy();
   add_elementwise();
   add_norm();
   add_pool();
@@ -42,6 +44,10 @@ int main(int argc, char** argv) {
   benchmark::AddCustomContext("graft_build_type", GRAFT_BUILD_TYPE);
   benchmark::AddCustomContext("graft_threads", std::to_string(graft::num_threads()));
   benchmark::AddCustomContext("graft_vector_isa", vector_isa());
+  const std::string why_no_gpu = graft::cuda::why_not();
+  benchmark::AddCustomContext("graft_gpu", why_no_gpu.empty() ? graft::cuda::device_name() : "none: " + why_no_gpu);
+  if (why_no_gpu.empty())
+    benchmark::AddCustomContext("graft_vendor", why_no_vendor().empty() ? "yes" : "none: " + why_no_vendor());
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();

@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <graft/core/tensor.h>
+#include <graft/kernels/registry/registry.h>
 
 namespace graft::bench {
 
@@ -22,6 +25,41 @@ using Step = std::function<void()>;
 /// time.
 void add(const std::string& name, const Work& work, std::function<Step()> prepare);
 
+/// Where a kernel's benchmark runs, and in which dtype.
+struct Place {
+  Device device;
+  DType dtype = DType::f32;
+  std::optional<kernels::BackendId> backend = {};  // the one that is measured; nothing: the CPU as users have it
+
+  /// "matmul/256" on the CPU, "matmul/vendor/bf16/256" on a GPU.
+  std::string name(const std::string& op, const std::string& what) const;
+  /// Whether the backend has the op at all.
+  template <class Args>
+  bool has() const {
+    return !backend || kernels::find_backend(*backend)->row<Args>().run != nullptr;
+  }
+
+  Tensor randn(const Shape& shape) const;
+  /// Channels-last.
+  Tensor random_images(const Shape& shape) const;
+  Tensor empty_images(const Shape& shape, std::optional<DType> of = {}) const;
+  /// Vectors of statistics, which stay f32 beside bf16 and f16.
+  Tensor statistics(std::int64_t n, double value) const;
+  double element() const { return static_cast<double>(size_of(dtype)); }
+};
+
+inline const Place kCpu{Device::cpu()};
+/// Our own kernels (cuda) and the vendor's libraries (vendor), each in f32 and bf16, where there is a GPU that they can
+/// use; else nothing. The vendor's may choose any engine that adds in float, the fastest that it has.
+const std::vector<Place>& gpu_places();
+/// Why the vendor's libraries are not among them; "" when they are.
+const std::string& why_no_vendor();
+
+/// As the other add, at a place. On a GPU the time is the device's, from event to event around as many steps as take
+/// about a millisecond; buffers stay the same, so what fits into the L2 cache is read from there. A backend that
+/// refuses is reported as an error with its reason.
+void add(const Place& place, const std::string& name, const Work& work, std::function<Step()> prepare);
+
 /// The size in bytes.
 double bytes(const Tensor& t);
 
@@ -31,6 +69,7 @@ Tensor random_labels(std::int64_t n, std::int64_t classes);
 // One function a file, called by main.cpp.
 void add_matmul();
 void add_conv2d();
+void add_copy();
 void add_elementwise();
 void add_norm();
 void add_pool();

@@ -12,6 +12,13 @@ foreach(folder kernels/api kernels/runtime kernels/registry core layers models t
           FILES_MATCHING PATTERN "*.h")
 endforeach()
 
+# graft::vendor is a component of its own: find_package(graft COMPONENTS vendor).
+if(TARGET graft_vendor)
+  install(TARGETS graft_vendor EXPORT graft-vendor-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(EXPORT graft-vendor-targets NAMESPACE graft:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/graft)
+  install(FILES ${PROJECT_SOURCE_DIR}/kernels/vendor/vendor.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/graft/kernels/vendor)
+endif()
+
 set(GRAFT_LINKS_CUDART OFF)
 if(GRAFT_WITH_CUDA AND GRAFT_DEVICE STREQUAL "real")
   set(GRAFT_LINKS_CUDART ON)

@@ -1,8 +1,8 @@
-// conv2d_{forward,backward_data,backward_weight}/<layer>/<batch>: the layers of the strokes network and of ResNet.
+// conv2d_{forward,backward_data,backward_weight}/<layer>/<batch>: the layers of the strokes network and of ResNet; on
+// GPUs also conv2d_bias_relu.
 #include <support.h>
 
 #include <graft/core/ops/raw.h>
-#include <graft/core/random.h>
 #include <graft/kernels/api/conv2d.h>
 
 namespace graft::bench {
@@ -21,9 +21,35 @@ constexpr Layer kLayers[] = {
     {"resnet_layer3_3x3", 8, 256, 14, 256, 3, 1}, {"resnet_layer4_3x3", 8, 512, 7, 512, 3, 1},
 };
 
-Tensor images(const Shape& shape) { return randn(shape).contiguous(MemoryFormat::channels_last); }
+// Every convolution of torchvision's ResNet-50 that differs from the others, at 224 x 224.
+constexpr std::int64_t kBatch = 64;
+constexpr Layer kResnet50[] = {
+    {"resnet50_conv1", kBatch, 3, 224, 64, 7, 2},
+    {"resnet50_layer1.0.conv1", kBatch, 64, 56, 64, 1, 1},
+    {"resnet50_layer1.0.conv2", kBatch, 64, 56, 64, 3, 1},
+    {"resnet50_layer1.0.conv3", kBatch, 64, 56, 256, 1, 1},  // and its downsample
+    {"resnet50_layer1.1.conv1", kBatch, 256, 56, 64, 1, 1},
+    {"resnet50_layer2.0.conv1", kBatch, 256, 56, 128, 1, 1},
+    {"resnet50_layer2.0.conv2", kBatch, 128, 56, 128, 3, 2},
+    {"resnet50_layer2.0.conv3", kBatch, 128, 28, 512, 1, 1},
+    {"resnet50_layer2.0.downsample", kBatch, 256, 56, 512, 1, 2},
+    {"resnet50_layer2.1.conv1", kBatch, 512, 28, 128, 1, 1},
+    {"resnet50_layer2.1.conv2", kBatch, 128, 28, 128, 3, 1},
+    {"resnet50_layer3.0.conv1", kBatch, 512, 28, 256, 1, 1},
+    {"resnet50_layer3.0.conv2", kBatch, 256, 28, 256, 3, 2},
+    {"resnet50_layer3.0.conv3", kBatch, 256, 14, 1024, 1, 1},
+    {"resnet50_layer3.0.downsample", kBatch, 512, 28, 1024, 1, 2},
+    {"resnet50_layer3.1.conv1", kBatch, 1024, 14, 256, 1, 1},
+    {"resnet50_layer3.1.conv2", kBatch, 256, 14, 256, 3, 1},
+    {"resnet50_layer4.0.conv1", kBatch, 1024, 14, 512, 1, 1},
+    {"resnet50_layer4.0.conv2", kBatch, 512, 14, 512, 3, 2},
+    {"resnet50_layer4.0.conv3", kBatch, 512, 7, 2048, 1, 1},
+    {"resnet50_layer4.0.downsample", kBatch, 1024, 14, 2048, 1, 2},
+    {"resnet50_layer4.1.conv1", kBatch, 2048, 7, 512, 1, 1},
+    {"resnet50_layer4.1.conv2", kBatch, 512, 7, 512, 3, 1},
+};
 
-void add_layer(const Layer& l) {
+void add_layer(const Place& place, const Layer& l) {
   const std::int64_t padding = l.kernel / 2;
   const std::int64_t out_size = kernels::conv_output_size(l.size, l.kernel, l.stride, padding, 1);
   const kernels::Conv2dGeometry geometry{
@@ -32,17 +58,26 @@ void add_layer(const Layer& l) {
       y_shape{l.batch, l.out, out_size, out_size};
   const Work work{.items = static_cast<double>(l.batch),
                   .flops = 2.0 * static_cast<double>(y_shape.numel() * l.in * l.kernel * l.kernel)};
-  const std::string layer = cat("/", l.name, "/", l.batch);
-  add("conv2d_forward" + layer, work, [=] {
-    const Tensor x = images(x_shape), w = images(w_shape), y = images(y_shape);
+  const std::string layer = cat(l.name, "/", l.batch);
+  add(place, place.name("conv2d_forward", layer), work, [=] {
+    const Tensor x = place.random_images(x_shape), w = place.random_images(w_shape), y = place.empty_images(y_shape);
     return [=] { raw::run(kernels::Conv2dForwardArgs{x.ref(), w.ref(), {}, y.ref(), geometry}, y); };
   });
-  add("conv2d_backward_data" + layer, work, [=] {
-    const Tensor gy = images(y_shape), w = images(w_shape), gx = images(x_shape);
+  if (place.backend)
+    add(place, place.name("conv2d_bias_relu", layer), work, [=] {
+      const Tensor x = place.random_images(x_shape), w = place.random_images(w_shape), bias = place.randn({l.out}),
+                   y = place.empty_images(y_shape);
+      return [=] {
+        raw::run(kernels::Conv2dForwardArgs{x.ref(), w.ref(), bias.ref(), y.ref(), geometry, kernels::Activation::relu},
+                 y);
+      };
+    });
+  add(place, place.name("conv2d_backward_data", layer), work, [=] {
+    const Tensor gy = place.random_images(y_shape), w = place.random_images(w_shape), gx = place.empty_images(x_shape);
     return [=] { raw::run(kernels::Conv2dBackwardDataArgs{gy.ref(), w.ref(), gx.ref(), geometry}, gy); };
   });
-  add("conv2d_backward_weight" + layer, work, [=] {
-    const Tensor x = images(x_shape), gy = images(y_shape), gw = images(w_shape);
+  add(place, place.name("conv2d_backward_weight", layer), work, [=] {
+    const Tensor x = place.random_images(x_shape), gy = place.random_images(y_shape), gw = place.empty_images(w_shape);
     return [=] { raw::run(kernels::Conv2dBackwardWeightArgs{x.ref(), gy.ref(), gw.ref(), {}, geometry}, gy); };
   });
 }
@@ -50,7 +85,11 @@ void add_layer(const Layer& l) {
 }  // namespace
 
 void add_conv2d() {
-  for (const Layer& layer : kLayers) add_layer(layer);
+  for (const Layer& layer : kLayers) add_layer(kCpu, layer);
+  for (const Place& place : gpu_places()) {
+    for (const Layer& layer : kResnet50) add_layer(place, layer);
+    for (const Layer& layer : {kLayers[0], kLayers[1], kLayers[2]}) add_layer(place, layer);  // the strokes network
+  }
 }
 
 }  // namespace graft::bench

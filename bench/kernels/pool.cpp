@@ -1,50 +1,75 @@
-// Pooling, forward and backward, at the strokes network's first block.
+// Pooling, forward and backward, at the strokes network's first block; on GPUs also at ResNet-50's stem and end.
 #include <support.h>
 
 #include <graft/core/ops/raw.h>
-#include <graft/core/random.h>
 #include <graft/kernels/api/pool.h>
 
 namespace graft::bench {
 namespace {
 
-Tensor images(const Shape& shape, DType dtype = DType::f32) {
-  return Tensor::empty(shape, dtype, Device::cpu(), MemoryFormat::channels_last);
+void add_max_pool(const Place& place, const std::string& what, const Shape& in, const Shape& out,
+                  const kernels::PoolGeometry& geometry) {
+  const auto n = static_cast<double>(in[0]);
+  const double x_bytes = place.element() * static_cast<double>(in.numel()),
+               y_bytes = place.element() * static_cast<double>(out.numel()),
+               index_bytes = 4.0 * static_cast<double>(out.numel());
+  add(place, place.name("max_pool_relu_inference", what), {.items = n, .bytes = x_bytes + y_bytes}, [=] {
+    const Tensor x = place.random_images(in), y = place.empty_images(out);
+    return [=] { raw::run(kernels::MaxPoolArgs{x.ref(), y.ref(), {}, geometry, true}, x); };
+  });
+  if (!place.has<kernels::MaxPoolBackwardArgs>()) return;  // and then keeps no positions either
+  add(place, place.name("max_pool_relu", what), {.items = n, .bytes = x_bytes + y_bytes + index_bytes}, [=] {
+    const Tensor x = place.random_images(in), y = place.empty_images(out), index = place.empty_images(out, DType::i32);
+    return [=] { raw::run(kernels::MaxPoolArgs{x.ref(), y.ref(), index.ref(), geometry, true}, x); };
+  });
+  add(place, place.name("max_pool_relu_backward", what), {.items = n, .bytes = x_bytes + 2 * y_bytes + index_bytes},
+      [=] {
+        const Tensor x = place.random_images(in), y = place.empty_images(out),
+                     index = place.empty_images(out, DType::i32), gx = place.empty_images(in);
+        raw::run(kernels::MaxPoolArgs{x.ref(), y.ref(), index.ref(), geometry, true}, x);
+        const Tensor gy = place.random_images(out);
+        return [=] {
+          raw::run(kernels::MaxPoolBackwardArgs{gy.ref(), index.ref(), y.ref(), gx.ref(), geometry, true}, gx);
+        };
+      });
+}
+
+void add_avg_pool(const Place& place, const std::string& what, const Shape& in, const Shape& out) {
+  const Work work{.items = static_cast<double>(in[0]),
+                  .bytes = place.element() * static_cast<double>(in.numel() + out.numel())};
+  add(place, place.name("avg_pool", what), work, [=] {
+    const Tensor x = place.random_images(in), y = place.empty_images(out);
+    return [=] { raw::run(kernels::AvgPoolArgs{x.ref(), y.ref(), {}}, x); };
+  });
+  add(place, place.name("avg_pool_backward", what), work, [=] {
+    const Tensor gy = place.random_images(out), gx = place.empty_images(in);
+    return [=] { raw::run(kernels::AvgPoolBackwardArgs{gy.ref(), gx.ref(), {}}, gx); };
+  });
+}
+
+void add_global_pool(const Place& place, std::int64_t n, std::int64_t c) {
+  const Work work{.items = static_cast<double>(n), .bytes = place.element() * static_cast<double>(n * c * 50)};
+  add(place, place.name("adaptive_avg_pool", cat(c, "x7x7/", n)), work, [=] {
+    const Tensor x = place.random_images({n, c, 7, 7}), y = place.empty_images({n, c, 1, 1});
+    return [=] { raw::run(kernels::AdaptiveAvgPoolArgs{x.ref(), y.ref()}, x); };
+  });
 }
 
 }  // namespace
 
 void add_pool() {
-  const Shape in{128, 32, 28, 28}, out{128, 32, 14, 14};
-  const double x_bytes = 4.0 * static_cast<double>(in.numel()), y_bytes = 4.0 * static_cast<double>(out.numel());
-  const Work work{.items = 128, .bytes = x_bytes + y_bytes}, with_index{.items = 128, .bytes = x_bytes + 2 * y_bytes};
-  const auto input = [=] { return randn(in).contiguous(MemoryFormat::channels_last); };
-  add("max_pool_relu/strokes_pool1/128", with_index, [=] {
-    const Tensor x = input(), y = images(out), index = images(out, DType::i32);
-    return [=] { raw::run(kernels::MaxPoolArgs{x.ref(), y.ref(), index.ref(), {}, true}, x); };
-  });
-  add("max_pool_relu_inference/strokes_pool1/128", work, [=] {
-    const Tensor x = input(), y = images(out);
-    return [=] { raw::run(kernels::MaxPoolArgs{x.ref(), y.ref(), {}, {}, true}, x); };
-  });
-  add("max_pool_relu_backward/strokes_pool1/128", {.items = 128, .bytes = x_bytes + 3 * y_bytes}, [=] {
-    const Tensor x = input(), y = images(out), index = images(out, DType::i32), gx = images(in);
-    raw::run(kernels::MaxPoolArgs{x.ref(), y.ref(), index.ref(), {}, true}, x);
-    const Tensor gy = randn(out).contiguous(MemoryFormat::channels_last);
-    return [=] { raw::run(kernels::MaxPoolBackwardArgs{gy.ref(), index.ref(), y.ref(), gx.ref(), {}, true}, gx); };
-  });
-  add("avg_pool/strokes_pool1/128", work, [=] {
-    const Tensor x = input(), y = images(out);
-    return [=] { raw::run(kernels::AvgPoolArgs{x.ref(), y.ref(), {}}, x); };
-  });
-  add("avg_pool_backward/strokes_pool1/128", work, [=] {
-    const Tensor gy = randn(out).contiguous(MemoryFormat::channels_last), gx = images(in);
-    return [=] { raw::run(kernels::AvgPoolBackwardArgs{gy.ref(), gx.ref(), {}}, gx); };
-  });
-  add("adaptive_avg_pool/512x7x7/64", {.items = 64, .bytes = 4.0 * 64 * 512 * 50}, [=] {
-    const Tensor x = randn({64, 512, 7, 7}).contiguous(MemoryFormat::channels_last), y = images({64, 512, 1, 1});
-    return [=] { raw::run(kernels::AdaptiveAvgPoolArgs{x.ref(), y.ref()}, x); };
-  });
+  const kernels::PoolGeometry stem{.kernel_h = 3, .kernel_w = 3, .padding_h = 1, .padding_w = 1};
+  std::vector<Place> places = {kCpu};
+  places.insert(places.end(), gpu_places().begin(), gpu_places().end());
+  for (const Place& place : places) {
+    add_max_pool(place, "strokes_pool1/128", {128, 32, 28, 28}, {128, 32, 14, 14}, {});
+    add_avg_pool(place, "strokes_pool1/128", {128, 32, 28, 28}, {128, 32, 14, 14});
+    add_global_pool(place, 64, 512);
+    if (!place.backend) continue;
+    add_max_pool(place, "resnet50_maxpool/64", {64, 64, 112, 112}, {64, 64, 56, 56}, stem);
+    add_avg_pool(place, "resnet50_maxpool/64", {64, 64, 112, 112}, {64, 64, 56, 56});
+    add_global_pool(place, 256, 2048);
+  }
 }
 
 }  // namespace graft::bench

@@ -2,32 +2,33 @@
 #include <support.h>
 
 #include <graft/core/ops/raw.h>
-#include <graft/core/random.h>
 #include <graft/kernels/api/softmax.h>
 
 namespace graft::bench {
 namespace {
 
-void add_rows(std::int64_t rows, std::int64_t n) {
-  const std::string what = cat("/", rows, "x", n);
-  const double once = 4.0 * static_cast<double>(rows * n);
+void add_rows(const Place& place, std::int64_t rows, std::int64_t n) {
+  const std::string what = cat(rows, "x", n);
+  const double once = place.element() * static_cast<double>(rows * n);
   const auto items = static_cast<double>(rows);
   for (const bool log : {false, true}) {
     const std::string op = log ? "log_softmax" : "softmax";
-    add(op + what, {.items = items, .bytes = 2 * once}, [=] {
-      const Tensor x = randn({rows, n}), y = x.empty_like();
+    add(place, place.name(op, what), {.items = items, .bytes = 2 * once}, [=] {
+      const Tensor x = place.randn({rows, n}), y = x.empty_like();
       return [=] { raw::run(kernels::SoftmaxArgs{x.ref(), y.ref(), log}, x); };
     });
-    add(op + "_backward" + what, {.items = items, .bytes = 3 * once}, [=] {
-      const Tensor x = randn({rows, n}), y = x.empty_like(), gy = randn({rows, n}), gx = x.empty_like();
+    add(place, place.name(op + "_backward", what), {.items = items, .bytes = 3 * once}, [=] {
+      const Tensor x = place.randn({rows, n}), y = x.empty_like(), gy = place.randn({rows, n}), gx = x.empty_like();
       raw::run(kernels::SoftmaxArgs{x.ref(), y.ref(), log}, x);
       return [=] { raw::run(kernels::SoftmaxBackwardArgs{y.ref(), gy.ref(), gx.ref(), log}, x); };
     });
   }
+  if (!place.has<kernels::CrossEntropyArgs>()) return;
   const auto forward = [=] {
     kernels::CrossEntropyArgs args;
-    const Tensor x = randn({rows, n}), targets = random_labels(rows, n), loss = Tensor::empty({}),
-                 sums = Tensor::empty({rows}), scale = Tensor::empty({});
+    const Tensor x = place.randn({rows, n}), targets = random_labels(rows, n).to(place.device),
+                 loss = Tensor::empty({}, DType::f32, place.device), sums = place.statistics(rows, 0),
+                 scale = Tensor::empty({}, DType::f32, place.device);
     args.logits = x.ref();
     args.targets = targets.ref();
     args.loss = loss.ref();
@@ -35,14 +36,14 @@ void add_rows(std::int64_t rows, std::int64_t n) {
     args.scale = scale.ref();
     return std::pair{args, std::vector{x, targets, loss, sums, scale}};
   };
-  add("cross_entropy" + what, {.items = items, .bytes = once}, [=] {
+  add(place, place.name("cross_entropy", what), {.items = items, .bytes = once}, [=] {
     const auto [args, tensors] = forward();
     return [args = args, tensors = tensors] { raw::run(args, tensors[0]); };
   });
-  add("cross_entropy_backward" + what, {.items = items, .bytes = 2 * once}, [=] {
+  add(place, place.name("cross_entropy_backward", what), {.items = items, .bytes = 2 * once}, [=] {
     const auto [args, tensors] = forward();
     raw::run(args, tensors[0]);
-    const Tensor gy = Tensor::ones({}), gx = tensors[0].empty_like();
+    const Tensor gy = Tensor::ones({}, DType::f32, place.device), gx = tensors[0].empty_like();
     kernels::CrossEntropyBackwardArgs backward{args.logits, args.targets, {},      args.log_sum_exp,
                                                args.scale,  gy.ref(),     gx.ref()};
     return [=, tensors = tensors] {
@@ -55,9 +56,15 @@ void add_rows(std::int64_t rows, std::int64_t n) {
 }  // namespace
 
 void add_softmax() {
-  add_rows(128, 1000);
-  add_rows(4096, 1000);
-  add_rows(128, 10);
+  add_rows(kCpu, 128, 1000);
+  add_rows(kCpu, 4096, 1000);
+  add_rows(kCpu, 128, 10);
+  for (const Place& place : gpu_places()) {
+    add_rows(place, 128, 1000);
+    add_rows(place, 65536, 1024);  // more than the L2 cache holds, from here on
+    add_rows(place, 8192, 8192);
+    add_rows(place, 4096, 32768);
+  }
 }
 
 }  // namespace graft::bench

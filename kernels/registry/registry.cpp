@@ -3,6 +3,7 @@
 #include <array>
 #include <atomic>
 
+#include <graft/kernels/api/offered.h>
 #include <graft/kernels/reference/table.h>
 #ifdef GRAFT_WITH_ONEDNN
 #include <graft/kernels/cpu/table.h>
@@ -41,12 +42,18 @@ std::array<std::atomic<std::uint64_t>, op_names.size()> call_counts{};
 template <class Args>
 const BackendTable& select(const Args& args, DeviceType device) {
   std::string reasons;
-  for (const BackendTable* table : backends(device)) {
-    if (preferred_backend != kNoPreference && static_cast<int>(table->id) != preferred_backend) continue;
-    const Row<Args>& row = table->template row<Args>();
+  const auto serves = [&](const BackendTable& table) {
+    const Row<Args>& row = table.template row<Args>();
     Support support = row.run ? row.supports(args) : Support::no("has no such op");
-    if (support.ok) return *table;
-    reasons += cat("\n  ", name(table->id), ": ", support.reason);
+    if (!support.ok) reasons += cat("\n  ", name(table.id), ": ", support.reason);
+    return support.ok;
+  };
+  if (preferred_backend == kNoPreference) {
+    for (const BackendTable* table : backends(device))
+      if (serves(*table)) return *table;
+  } else {
+    const BackendTable* table = find_backend(static_cast<BackendId>(preferred_backend));
+    if (table != nullptr && table->device == device && serves(*table)) return *table;
   }
   if (reasons.empty())
     reasons = cat("\n  no backend of ", to_string(Device{device, 0}), " is built in",
@@ -76,7 +83,7 @@ const BackendTable* find_backend(BackendId id) {
   for (DeviceType device : {DeviceType::cpu, DeviceType::cuda})
     for (const BackendTable* table : backends(device))
       if (table->id == id) return table;
-  return nullptr;
+  return offered_backend(id);
 }
 
 template <class Args>

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include <graft/kernels/api/offered.h>
 #include <graft/kernels/reference/internal.h>
 #include <graft/kernels/reference/table.h>
 #include <graft/kernels/registry/registry.h>
@@ -131,6 +132,13 @@ bool run_on(const BackendTable& backend, const OpCase& op, DType dtype, const Ma
   return true;
 }
 
+// The vendor's libraries where they were enabled (vendor_backend.cpp) and have the op at all; else nullptr.
+const BackendTable* vendor_backend(const Launch& launch, DeviceType device) {
+  const BackendTable* vendor = kernels::offered_backend(kernels::BackendId::vendor);
+  if (vendor == nullptr || vendor->device != device) return nullptr;
+  return launch.supports(*vendor).reason == "has no such op" ? nullptr : vendor;
+}
+
 // Runs the case on the reference in double, then on every backend of `device`.
 void match_reference(const OpCase& op, DeviceType device) {
   std::vector<DType> dtypes = op.dtypes;
@@ -148,6 +156,7 @@ void match_reference(const OpCase& op, DeviceType device) {
     launch.run(reference);
     bool served = false;
     for (const BackendTable* backend : kernels::backends(device)) served |= run_on(*backend, op, dtype, truth);
+    if (const BackendTable* vendor = vendor_backend(launch, device)) run_on(*vendor, op, dtype, truth);
     EXPECT_TRUE(served) << "no backend of " << to_string(Device{device, 0}) << " serves this case";
   }
 }

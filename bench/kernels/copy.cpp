@@ -1,0 +1,36 @@
+// device_copy/{memcpy,kernel}/<MiB>: the bandwidth that a GPU reaches when it only copies, which bandwidth-bound ops
+// are measured against. bytes_per_second counts what is read and what is written.
+#include <support.h>
+
+#include <graft/core/cuda.h>
+#include <graft/core/ops/raw.h>
+#include <graft/kernels/api/elementwise.h>
+#include <graft/kernels/runtime/cuda.h>
+
+namespace graft::bench {
+
+void add_copy() {
+  if (!cuda::is_available()) return;
+  const Place gpu{Device::cuda()};
+  for (const std::int64_t mebibytes : {64, 256, 1024}) {  // L2 caches hold up to some tens
+    const std::int64_t bytes = mebibytes << 20;
+    const Work work{.bytes = 2 * static_cast<double>(bytes)};
+    const auto buffers = [=] {
+      return std::pair{Tensor::zeros({bytes / 4}, DType::f32, gpu.device),
+                       Tensor::empty({bytes / 4}, DType::f32, gpu.device)};
+    };
+    add(gpu, cat("device_copy/memcpy/", mebibytes), work, [=] {
+      const auto [from, to] = buffers();
+      return [from = from, to = to, bytes] {
+        runtime::copy_on_device(to.ref().data, from.ref().data, static_cast<std::size_t>(bytes),
+                                runtime::current_stream(0));
+      };
+    });
+    add(gpu, cat("device_copy/kernel/", mebibytes), work, [=] {
+      const auto [from, to] = buffers();
+      return [from = from, to = to] { raw::run(kernels::CopyArgs{from.ref(), to.ref()}, to); };
+    });
+  }
+}
+
+}  // namespace graft::bench
