@@ -45,6 +45,8 @@ Support check_contract(const DropoutArgs& args);
 Support check_contract(const SgdArgs& args);
 Support check_contract(const AdamArgs& args);
 Support check_contract(const AffineWarpArgs& args);
+Support check_contract(const ChainArgs& args);
+Support check_contract(const ChainBackwardArgs& args);
 
 /// The elements fill one block of memory with no gaps, in some order of the dimensions.
 bool is_dense(const TensorRef& t);

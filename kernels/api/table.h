@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include <graft/kernels/api/affine.h>
+#include <graft/kernels/api/chain.h>
 #include <graft/kernels/api/conv2d.h>
 #include <graft/kernels/api/device.h>
 #include <graft/kernels/api/elementwise.h>
@@ -38,7 +39,7 @@ using AllOps = OpList<UnaryArgs, UnaryBackwardArgs, BinaryArgs, BinaryScalarArgs
                       AvgPoolArgs, AvgPoolBackwardArgs, AdaptiveAvgPoolArgs, AdaptiveAvgPoolBackwardArgs, BatchNormArgs,
                       BatchNormBackwardArgs, LayerNormArgs, LayerNormBackwardArgs, ReduceArgs, ArgmaxArgs,
                       SquaredNormArgs, IndexSelectArgs, IndexSelectBackwardArgs, GatherArgs, GatherBackwardArgs,
-                      RandomArgs, DropoutArgs, SgdArgs, AdamArgs, AffineWarpArgs>;
+                      RandomArgs, DropoutArgs, SgdArgs, AdamArgs, AffineWarpArgs, ChainArgs, ChainBackwardArgs>;
 
 struct BackendTable {
   BackendId id{};

@@ -21,5 +21,6 @@ void add_gather(BackendTable& table);
 void add_random(BackendTable& table);
 void add_optim(BackendTable& table);
 void add_affine(BackendTable& table);
+void add_chain(BackendTable& table);
 
 }  // namespace graft::kernels::cuda

@@ -20,6 +20,7 @@ const BackendTable& table() {
     add_random(t);
     add_optim(t);
     add_affine(t);
+    add_chain(t);
     return t;
   }();
   return instance;
