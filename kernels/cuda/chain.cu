@@ -267,7 +267,7 @@ chain_backward(GRAFT_GRID_CONSTANT Program<Compute<T>> program, GRAFT_GRID_CONST
       if (step.reads != ChainReads::nothing) saved = slots.get(step.slot);
       if (step.code == Code::unary) {
         UnaryBackward<C>{step.unary}.select(
-            [&](const auto& f) { each(g, saved, [&](C gy, C s) { return C(f(s, gy)); }); });
+            [&](const auto& f) { each(g, saved, [&](C gy, C kept) { return C(f(kept, gy)); }); });
         continue;
       }
       const Values<T, V> o = ring.other(step);
