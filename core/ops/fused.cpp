@@ -2,6 +2,7 @@
 
 #include <graft/core/autograd/node.h>
 #include <graft/core/ops/raw.h>
+#include <graft/core/tensor_state.h>
 
 namespace graft {
 namespace {
@@ -19,46 +20,51 @@ bool passes_gradient(const ChainStep& step) {
 }
 
 struct FusedNode final : Node {
-  Saved x;
   ChainSteps steps;
-  std::array<Saved, kChainSteps> tensors;  // by step
+  Saved x, y;                              // y where the last step's derivative takes it
+  std::array<Saved, kChainSteps> tensors;  // by step; like x, only what a derivative or its values take
   std::array<Shape, kChainSteps> shapes;   // of the tensors
+  Shape shape, strides;                    // of the result, and of the gradients before they are summed
   const char* name() const override { return kName; }
 
   void backward(const Tensor& gy, GradSlots& gx) override {
-    const Tensor input = x.get(name());
-    kernels::ChainBackwardArgs args{input.ref(), gy.ref(), steps, {}, {}};
-    int slot = 0;
-    for (int i = 0; i < steps.count; ++i)
-      if (steps[i].kind == ChainStep::Kind::tensor) ++slot;
-    // Between two steps that change the gradient it is the same for all who take part: one tensor serves them.
-    std::array<Tensor, kChainSteps> gradients;
-    Tensor passed;
+    const Tensor input = x.get(name()), output = y.get(name());
+    kernels::ChainBackwardArgs args;
+    if (input.defined()) args.x = input.ref();
+    if (output.defined()) args.y = output.ref();
+    args.gy = gy.ref();
+    args.steps = steps;
     bool any = false;
-    const auto unreduced = [&](kernels::TensorRef& ref) {
-      Tensor g = input.empty_like();
-      ref = g.ref();
+    const auto gradient = [&](kernels::TensorRef& ref) {
       any = true;
+      Tensor g = make_view(Tensor::empty(shape, gy.dtype(), gy.device()), shape, strides, 0);
+      ref = g.ref();
       return g;
     };
-    std::array<Tensor, kChainSteps> expanded;  // alive until the kernel has run
+    // Between two steps that change the gradient it is the same for all who take part: one tensor serves them, and
+    // behind the last of those steps it is gy itself.
+    Tensor passed = gy;
+    std::array<Tensor, kChainSteps> gradients, expanded;
+    int slot = 0;
+    for (const ChainStep& step : steps) slot += step.kind == ChainStep::Kind::tensor ? 1 : 0;
     for (int i = steps.count - 1; i >= 0; --i) {
       const auto at = static_cast<std::size_t>(i);
       const ChainStep& step = steps[i];
       if (step.kind == ChainStep::Kind::tensor) {
-        expanded[at] = raw::expand(tensors[at].get(name()), input.shape(), name());
-        args.steps[i].tensor = expanded[at].ref();
-        if (gx.needed(slot)) {
-          gradients[at] = passes_gradient(step) && passed.defined() ? passed : unreduced(args.gtensors[at]);
+        if (tensors[at].defined()) {
+          expanded[at] = raw::expand(tensors[at].get(name()), shape, name());
+          args.steps[i].tensor = expanded[at].ref();
+        }
+        if (gx.needed(slot--)) {
+          gradients[at] = passes_gradient(step) && passed.defined() ? passed : gradient(args.gtensors[at]);
           if (passes_gradient(step)) passed = gradients[at];
         }
-        --slot;
       }
       if (kernels::changes_gradient(step)) passed = {};
     }
     Tensor g;
-    if (gx.needed(0)) g = passed.defined() ? passed : unreduced(args.gx);
-    if (any && input.numel() > 0) raw::run(args, gy);
+    if (gx.needed(0)) g = passed.defined() ? passed : gradient(args.gx);
+    if (any && gy.numel() > 0) raw::run(args, gy);
     if (g.defined()) gx.put(0, g);
     for (std::size_t i = 0; i < static_cast<std::size_t>(steps.count); ++i) {
       if (steps.at[i].kind == ChainStep::Kind::tensor) ++slot;
@@ -66,7 +72,7 @@ struct FusedNode final : Node {
     }
   }
   void release() override {
-    x = {};
+    x = y = {};
     tensors.fill({});
   }
 };
@@ -117,25 +123,36 @@ Tensor Fused::run() const {
   ChainSteps steps = steps_;
   std::array<Tensor, kChainSteps> expanded;
   std::vector<Tensor> inputs = {x_};
+  // The backward as it would be now, to see what it reads.
+  kernels::ChainBackwardArgs backward;
   bool recorded = any_requires_grad({&x_});
+  if (recorded) backward.gx = x_.ref();
   for (int i = 0; i < steps.count; ++i) {
     const auto at = static_cast<std::size_t>(i);
     if (steps[i].kind != ChainStep::Kind::tensor) continue;
     expanded[at] = raw::expand(tensors_[at], x_.shape(), kName);
     steps[i].tensor = expanded[at].ref();
     inputs.push_back(tensors_[at]);
-    recorded = recorded || any_requires_grad({&tensors_[at]});
+    if (!any_requires_grad({&tensors_[at]})) continue;
+    recorded = true;
+    backward.gtensors[at] = steps[i].tensor;
   }
   Tensor y = raw::chain(x_, steps);
   if (!recorded) return y;
+  backward.steps = steps;
+  backward.y = y.ref();
+  const kernels::ChainBackwardPlan plan(backward);
   auto node = std::make_shared<FusedNode>();
-  node->x = Saved(x_);
   node->steps = steps_;
-  for (std::size_t i = 0; i < tensors_.size(); ++i)
-    if (tensors_[i].defined()) {
-      node->tensors[i] = Saved(tensors_[i]);
-      node->shapes[i] = tensors_[i].shape();
-    }
+  node->shape = y.shape();
+  node->strides = y.strides();
+  if (plan.reads_x) node->x = Saved(x_);
+  if (plan.reads_y) node->y = Saved(y);
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    if (!tensors_[i].defined()) continue;
+    node->shapes[i] = tensors_[i].shape();
+    if (plan.reads_tensor[i]) node->tensors[i] = Saved(tensors_[i]);
+  }
   return record(y, std::move(node), inputs);
 }
 

@@ -56,8 +56,8 @@ class [[nodiscard]] Fused {
   Fused& rdiv(double other) { return step(kernels::BinaryOp::div, other, true); }
 
   /// The result: a new tensor of x's shape and dtype, in x's order of memory where x is dense. Throws Error when no
-  /// step was given. For the backward x and the tensors are kept as they are now, and the values between the steps
-  /// computed again: changing one of them in place before the backward is an error there.
+  /// step was given. The backward computes the values between the steps again; of x, the tensors and the result what it
+  /// reads is kept as it is now, and changing that in place before the backward is an error there.
   Tensor run() const;
 
  private:

@@ -33,7 +33,11 @@ ChainBackwardPlan::ChainBackwardPlan(const ChainBackwardArgs& args) {
     const ChainReads read = reads_of(args.steps[i], wanted(i));
     reads[static_cast<std::size_t>(i)] = read;
     if (read == ChainReads::nothing) continue;
-    reads_values = true;
+    if (read == ChainReads::output && i + 1 == args.steps.count && args.y.defined()) {
+      reads_y = true;
+      continue;
+    }
+    reads_x = true;
     forward = std::max(forward, read == ChainReads::output ? i + 1 : i);
   }
   for (int i = 0; i < args.steps.count; ++i) {

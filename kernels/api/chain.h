@@ -82,9 +82,12 @@ struct ChainArgs {
 /// The gradients of ChainArgs for gy, that of y: gx for x, and gtensors[i] for the tensor of step i, in the shape of y
 /// also where that tensor is broadcast (summing is the caller's). Undefined ones are not computed; at least one is
 /// defined, and all lie alike in memory. The derivatives are those of UnaryBackwardArgs. gx may be gy itself.
+///
+/// y may be undefined; where it is given, the last step is not computed again. What ChainBackwardPlan does not read may
+/// be undefined too: x, and the tensors of steps.
 struct ChainBackwardArgs {
   static constexpr const char* name = "chain_backward";
-  TensorRef x, gy;
+  TensorRef x, y, gy;
   ChainSteps steps;
   TensorRef gx;
   std::array<TensorRef, kChainSteps> gtensors{};
@@ -106,8 +109,8 @@ struct ChainBackwardPlan {
   int forward = 0;  // the first so many steps are computed again
   std::array<ChainReads, kChainSteps> reads{};
   std::array<bool, kChainSteps> reads_tensor{};  // in either direction
-  /// Whether any value, and so x, is read.
-  bool reads_values = false;
+  bool reads_x = false;
+  bool reads_y = false;  // by the last step, whose `reads` is output
 
   explicit ChainBackwardPlan(const ChainBackwardArgs& args);
 };

@@ -1,6 +1,8 @@
 // Contracts of the chains of element-by-element steps.
 #include <graft/kernels/api/contracts.h>
 
+#include <tuple>
+
 #include <graft/kernels/api/contract.h>
 
 namespace graft::kernels {
@@ -12,7 +14,9 @@ constexpr const char* kGradients[] = {"gtensors[0]", "gtensors[1]", "gtensors[2]
                                       "gtensors[4]", "gtensors[5]", "gtensors[6]", "gtensors[7]"};
 static_assert(std::size(kTensors) == kChainSteps && std::size(kGradients) == kChainSteps);
 
-void check_steps(Contract& c, const ChainSteps& steps, const TensorRef& x) {
+/// The steps over `x`. `reads`: null where every tensor is read.
+void check_steps(Contract& c, const ChainSteps& steps, const char* x_name, const TensorRef& x,
+                 const std::array<bool, kChainSteps>* reads) {
   c.require(steps.count >= 1 && steps.count <= kChainSteps, "the chain has ", steps.count, " steps: expected 1 to ",
             kChainSteps);
   if (!c.ok()) return;
@@ -23,8 +27,9 @@ void check_steps(Contract& c, const ChainSteps& steps, const TensorRef& x) {
     c.require(!is_comparison(step.binary), "steps[", i, "] is ", name(step.binary), ": expected add, sub, mul or div");
     if (step.kind != ChainStep::Kind::tensor) continue;
     ++tensors;
+    if (reads != nullptr && !(*reads)[static_cast<std::size_t>(i)] && !step.tensor.defined()) continue;
     const char* what = kTensors[i];
-    c.input(what, step.tensor).same_dtype(what, step.tensor, "x", x).same_shape(what, step.tensor, "x", x);
+    c.input(what, step.tensor).same_dtype(what, step.tensor, x_name, x).same_shape(what, step.tensor, x_name, x);
   }
   c.require(tensors <= kChainTensors, tensors, " steps take a tensor: expected at most ", kChainTensors);
 }
@@ -35,19 +40,31 @@ Support check_contract(const ChainArgs& args) {
   Contract c;
   c.input("x", args.x).output("y", args.y).floating("x", args.x);
   c.same_dtype("y", args.y, "x", args.x).same_shape("y", args.y, "x", args.x);
-  check_steps(c, args.steps, args.x);
+  check_steps(c, args.steps, "x", args.x, nullptr);
   return c.result();
 }
 
 Support check_contract(const ChainBackwardArgs& args) {
   Contract c;
-  c.input("x", args.x).input("gy", args.gy).floating("x", args.x);
-  c.same_dtype("gy", args.gy, "x", args.x).same_shape("gy", args.gy, "x", args.x);
-  check_steps(c, args.steps, args.x);
+  const auto like_gy = [&](const char* what, const TensorRef& t) {
+    c.same_dtype(what, t, "gy", args.gy).same_shape(what, t, "gy", args.gy);
+  };
+  c.input("gy", args.gy).floating("gy", args.gy);
+  c.require(args.steps.count >= 1 && args.steps.count <= kChainSteps, "the chain has ", args.steps.count,
+            " steps: expected 1 to ", kChainSteps);
+  if (!c.ok()) return c.result();
+  const ChainBackwardPlan plan(args);
+  for (const auto& [what, t, read] : {std::tuple{"x", &args.x, plan.reads_x}, {"y", &args.y, plan.reads_y}}) {
+    if (!read && !t->defined()) continue;
+    c.input(what, *t);
+    like_gy(what, *t);
+  }
+  check_steps(c, args.steps, "gy", args.gy, &plan.reads_tensor);
   const TensorRef* first = nullptr;
   const auto gradient = [&](const char* what, const TensorRef& g) {
     if (!g.defined()) return;
-    c.output(what, g).same_dtype(what, g, "x", args.x).same_shape(what, g, "x", args.x);
+    c.output(what, g);
+    like_gy(what, g);
     if (first == nullptr) first = &g;
     c.require(same_layout(g, *first), what, " has strides ", g.strides, ": expected those of the other gradients, ",
               first->strides);

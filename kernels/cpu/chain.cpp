@@ -162,7 +162,7 @@ void run(const ChainArgs& args, Stream&) {
   });
 }
 
-Support supports(const ChainBackwardArgs& args) { return contract_and_f32(args, {&args.x}); }
+Support supports(const ChainBackwardArgs& args) { return contract_and_f32(args, {&args.gy}); }
 
 /// The backward of one block.
 class Backward {
@@ -172,12 +172,15 @@ class Backward {
     // The last step that changes the gradient writes it to gx.
     for (int i = steps_.count - 1; i >= plan_.lowest; --i)
       if (changes_gradient(steps_[i])) last_change_ = i;
-    operands_[1] = &args.x;
-    operands_[2] = &args.gy;
     operands_[0] = &args.gx;
     for (const TensorRef& g : args.gtensors)
       if (!operands_[0]->defined()) operands_[0] = &g;
-    add_tensors(operands_, 3, steps_);
+    operands_[1] = plan_.reads_x ? &args.x : operands_[0];
+    operands_[2] = plan_.reads_y ? &args.y : operands_[0];
+    operands_[3] = &args.gy;
+    add_tensors(operands_, 4, steps_);
+    for (const TensorRef*& operand : operands_)
+      if (!operand->defined()) operand = operands_[0];  // a tensor that is not read
   }
 
   void run() {
@@ -186,7 +189,7 @@ class Backward {
   }
 
  private:
-  static constexpr int kOperands = 3 + kChainTensors;
+  static constexpr int kOperands = 4 + kChainTensors;
 
   void run_block(const std::array<std::int64_t, kOperands>& at, const std::array<Step, kOperands>& step,
                  Size size) const {
@@ -194,17 +197,18 @@ class Backward {
     const auto output = [&](const TensorRef& g) { return Block{g.as<float>() + at[0], step[0]}; };
     alignas(64) float buffers[kChainSteps + 2][kBlock];
     const Block gradient = packed(buffers[kChainSteps], size), scratch = packed(buffers[kChainSteps + 1], size);
-    std::array<Block, kChainSteps> others;
-    std::array<Block, kChainSteps + 1> values;
+    std::array<Block, kChainSteps> others{};
+    std::array<Block, kChainSteps + 1> values{};
     values[0] = block(1);
-    std::size_t tensor = 3;
+    std::size_t tensor = 4;
     for (std::size_t i = 0; i < static_cast<std::size_t>(steps_.count); ++i) {
       others[i] = steps_.at[i].kind == ChainStep::Kind::tensor ? block(tensor++) : constant(scalars_[i]);
       if (static_cast<int>(i) >= plan_.forward) continue;
       values[i + 1] = packed(buffers[i], size);
       forward(steps_.at[i], values[i], others[i], values[i + 1], size);
     }
-    Block g = block(2);
+    if (plan_.reads_y) values[static_cast<std::size_t>(steps_.count)] = block(2);
+    Block g = block(3);
     for (int i = steps_.count - 1; i >= plan_.lowest; --i) {
       const auto u = static_cast<std::size_t>(i);
       const Block saved = plan_.reads[u] == ChainReads::output ? values[u + 1] : values[u];

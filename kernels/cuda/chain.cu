@@ -148,13 +148,13 @@ chain_forward(GRAFT_GRID_CONSTANT Program<Compute<T>> program, GRAFT_GRID_CONSTA
 // --- backward
 // ---------------------------------------------------------------------------------------------------------
 
-constexpr int kBackwardOperands = 3 + kChainTensors;  // the gradients, x, gy and the tensors
+constexpr int kBackwardOperands = 4 + kChainTensors;  // the gradients, x, y, gy and the tensors
 
 template <class T>
 struct BackwardPointers {
   T* gx;                            // null where it is not wanted
   T* gtensors[kChainSteps];         // by step
-  const T *x, *gy;                  // x null where no value is read
+  const T *x, *y, *gy;              // x and y null where they are not read
   const T* tensors[kChainTensors];  // null where there is none, or where it is not read
 };
 
@@ -246,20 +246,23 @@ chain_backward(GRAFT_GRID_CONSTANT Program<Compute<T>> program, GRAFT_GRID_CONST
   const std::uint32_t threads = gridDim.x * kElementwiseThreads;
   for (std::uint32_t item = blockIdx.x * kElementwiseThreads + threadIdx.x; item < walk.items; item += threads) {
     const auto place = walk.template locate<V>(item);
-    Values<T, V> v{}, g = widened<T, V>(load<V>(pointers.gy, place.offset[2], walk.step[2], place.left));
+    Values<T, V> v{}, g = widened<T, V>(load<V>(pointers.gy, place.offset[3], walk.step[3], place.left));
     if (pointers.x != nullptr) v = widened<T, V>(load<V>(pointers.x, place.offset[1], walk.step[1], place.left));
     Ring<T, V> ring{};
     GRAFT_UNROLL
     for (int i = 0; i < kChainTensors; ++i)
       if (pointers.tensors[i] != nullptr)
-        ring.at[i] = load<V>(pointers.tensors[i], place.offset[3 + i], walk.step[3 + i], place.left);
+        ring.at[i] = load<V>(pointers.tensors[i], place.offset[4 + i], walk.step[4 + i], place.left);
     for (int s = 0; s < program.count; ++s) {
       const Step<C>& step = program.steps[s];
       if (step.reads == ChainReads::input) slots.put(step.slot, v);
       if (s < program.forward) apply<V, T>(step, v, ring);
-      if (step.reads == ChainReads::output) slots.put(step.slot, v);
+      if (step.reads == ChainReads::output && s < program.forward) slots.put(step.slot, v);
       if (step.takes_tensor) ring.turn();
     }
+    if (pointers.y != nullptr)
+      slots.put(program.steps[program.count - 1].slot,
+                widened<T, V>(load<V>(pointers.y, place.offset[2], walk.step[2], place.left)));
     for (int s = program.count - 1; s >= program.lowest; --s) {
       const Step<C>& step = program.steps[s];
       if (step.takes_tensor) ring.turn_back();
@@ -363,8 +366,9 @@ void run_chain(const ChainArgs& args, Stream& stream) {
 void run_chain_backward(const ChainBackwardArgs& args, Stream& stream) {
   if (args.gy.numel() == 0) return;
   const ChainBackwardPlan plan(args);
-  std::array<TensorRef, kBackwardOperands> operands{args.gx, plan.reads_values ? args.x : TensorRef{}, args.gy};
-  std::size_t next = 3;
+  std::array<TensorRef, kBackwardOperands> operands{args.gx, plan.reads_x ? args.x : TensorRef{},
+                                                    plan.reads_y ? args.y : TensorRef{}, args.gy};
+  std::size_t next = 4;
   for (int i = 0; i < args.steps.count; ++i)
     if (args.steps[i].kind == ChainStep::Kind::tensor) {
       if (plan.reads_tensor[static_cast<std::size_t>(i)]) operands[next] = args.steps[i].tensor;
@@ -376,12 +380,12 @@ void run_chain_backward(const ChainBackwardArgs& args, Stream& stream) {
     aligned = aligned && is_aligned(g.data, 16);
   }
   const auto dims = dims_of<kBackwardOperands>(operands);
-  visit_floating(args.x.dtype, [&]<class T>(T) {
+  visit_floating(args.gy.dtype, [&]<class T>(T) {
     Program<Compute<T>> program = program_of<Compute<T>>(args.steps);
     program.forward = plan.forward;
     program.lowest = plan.lowest;
-    BackwardPointers<T> pointers{args.gx.as<T>(), {}, operands[1].as<T>(), args.gy.as<T>(), {}};
-    for (std::size_t i = 0; i < kChainTensors; ++i) pointers.tensors[i] = operands[3 + i].as<T>();
+    BackwardPointers<T> pointers{args.gx.as<T>(), {}, operands[1].as<T>(), operands[2].as<T>(), args.gy.as<T>(), {}};
+    for (std::size_t i = 0; i < kChainTensors; ++i) pointers.tensors[i] = operands[4 + i].as<T>();
     std::uint8_t slots = 0;
     for (int i = 0; i < args.steps.count; ++i) {
       const auto at = static_cast<std::size_t>(i);

@@ -55,9 +55,10 @@ struct Gradients {
   Values v, other;
 };
 
-/// The gradients of v and of the other operand of one arithmetic step.
-Gradients backward(const ChainStep& step, const Values& v, const Values& g) {
-  const Values other = other_of(step, v.shape);
+/// The gradients of v and of the other operand of one arithmetic step. Sums do not read the operand.
+Gradients backward(const ChainStep& step, const Values& v, bool reads_tensor, const Values& g) {
+  const bool absent = step.kind == ChainStep::Kind::tensor && !reads_tensor;
+  const Values other = absent ? Values(v.shape) : other_of(step, v.shape);
   switch (step.binary) {
     case BinaryOp::sub:
       return step.reversed ? Gradients{unary(UnaryOp::neg, g), g} : Gradients{g, unary(UnaryOp::neg, g)};
@@ -78,17 +79,21 @@ void chain(const ChainArgs& args) {
 }
 
 void chain_backward(const ChainBackwardArgs& args) {
-  std::vector<Values> values = {read(args.x)};
-  for (const ChainStep& step : args.steps) values.push_back(forward(step, values.back()));
+  const ChainBackwardPlan plan(args);
+  const Values unread(args.gy.shape, std::numeric_limits<double>::quiet_NaN());
+  std::vector<Values> values = {plan.reads_x ? read(args.x) : unread};
+  for (int i = 0; i < args.steps.count; ++i)
+    values.push_back(i < plan.forward ? forward(args.steps[i], values.back()) : unread);
+  if (plan.reads_y) values.back() = read(args.y);
   Values g = read(args.gy);
-  for (int i = args.steps.count - 1; i >= 0; --i) {
+  for (int i = args.steps.count - 1; i >= plan.lowest; --i) {
     const ChainStep& step = args.steps[i];
     const auto at = static_cast<std::size_t>(i);
     if (step.kind == ChainStep::Kind::unary) {
       g = unary_backward(step.unary, backward_uses_output(step.unary) ? values[at + 1] : values[at], g);
       continue;
     }
-    Gradients both = backward(step, values[at], g);
+    Gradients both = backward(step, values[at], plan.reads_tensor[at], g);
     write_if(both.other, args.gtensors[at]);
     g = std::move(both.v);
   }

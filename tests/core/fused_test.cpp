@@ -201,6 +201,16 @@ TEST(FusedChain, SeesWhatWasChangedInPlace) {
   expect_contains(error_of([&] { y.backward(); }), {"'fused'", "'mask'", "changed in place"});
 }
 
+// Sums read nothing, and the relu its result.
+TEST(FusedChain, WhatIsNotReadMayChange) {
+  Tensor a = normal({3}, 1), b = normal({3}, 2), x = normal({3}, 3).requires_grad_();
+  const Tensor y = fused(a).add(x).add(b).relu().run();
+  a.fill_(7);
+  b.fill_(7);
+  y.backward(Tensor::ones({3}));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(walked(x.grad())[static_cast<std::size_t>(i)], at(y, {i}) > 0 ? 1 : 0);
+}
+
 TEST(FusedChain, ReleasesWhatItKept) {
   const Tensor x = normal({3}, 1).requires_grad_();
   const Tensor y = fused(x).square().run();

@@ -155,7 +155,7 @@ enum class Wanted { all, x_only, tensors_only };
 /// The backward of `steps` over x with the gradients laid out as `lies`.
 ChainBackwardArgs backward_of(Maker& make, const TensorRef& x, const TensorRef& gy, const ChainSteps& steps,
                               Wanted wanted = Wanted::all, const Layout& lies = {}) {
-  ChainBackwardArgs args{x, gy, steps, {}, {}};
+  ChainBackwardArgs args{x, {}, gy, steps, {}, {}};
   if (wanted != Wanted::tensors_only) args.gx = make.output("gx", x.shape, lies);
   if (wanted != Wanted::x_only)
     for (int i = 0; i < steps.count; ++i)
@@ -230,7 +230,7 @@ std::vector<OpCase> backward_cases() {
   // Only one of several gradients lies at an odd address.
   cases.push_back(op_case("one_gradient_unaligned", kFloats, {.relative = 1.5}, [](Maker& make) {
     const TensorRef x = make.input({64}, {}, 0.5, 2), t = make.input({64}, {}, 0.5, 2), gy = make.input({64});
-    ChainBackwardArgs args{x, gy, {with(kMul, t), one(UnaryOp::neg)}, make.output("gx", {64}), {}};
+    ChainBackwardArgs args{x, {}, gy, {with(kMul, t), one(UnaryOp::neg)}, make.output("gx", {64}), {}};
     args.gtensors[0] = make.output("gtensor", {64}, at(1));
     return args;
   }));
@@ -250,6 +250,29 @@ std::vector<OpCase> backward_cases() {
     const TensorRef x = make.input(kAwkward), t = make.input(kAwkward);
     return backward_of(make, x, make.input(kAwkward),
                        {one(UnaryOp::tanh), with(kMul, 2), with(kMul, t), one(UnaryOp::silu)}, Wanted::tensors_only);
+  }));
+  // Where the result is given, x and the tensor of the sum are read by nobody.
+  for (const UnaryOp op : all_unary()) {
+    if (!backward_uses_output(op)) continue;
+    cases.push_back(
+        op_case(std::string(name(op)) + "_of_y", kFloats, {.relative = 3, .absolute = 2}, [op](Maker& make) {
+          ChainBackwardArgs args;
+          args.y = make.input(kAwkward, {}, 0.05, 1);
+          args.gy = make.input(kAwkward);
+          args.steps = {with(kAdd, TensorRef{}), with(kMul, 2), one(op)};
+          args.gx = make.output("gx", kAwkward);
+          return args;
+        }));
+  }
+  // y for the last step, and x for one in the middle.
+  cases.push_back(op_case("of_x_and_y", kFloats, {.relative = 4, .absolute = 2}, [](Maker& make) {
+    const Shape shape = {2, 8, 3, 5};
+    const TensorRef x = make.input(shape, Layout::channels_last(), 0.5, 2), t = make.input(shape);
+    ChainBackwardArgs args = backward_of(make, x, make.input(shape),
+                                         {one(UnaryOp::square), with(kMul, t), with(kAdd, t), one(UnaryOp::tanh)},
+                                         Wanted::all, Layout::channels_last());
+    args.y = make.input(shape, Layout::channels_last(), -1, 1);
+    return args;
   }));
   // Every step reads a value: all slots are in use. Values stay within 1/4 .. 4 and each step adds at most three
   // roundings (half an epsilon relative each) that eight derivatives of at most 2 carry on.
@@ -272,7 +295,7 @@ std::vector<OpCase> backward_cases() {
   }));
   cases.push_back(op_case("gx_over_gy", kFloats, {.relative = 1.5}, [](Maker& make) {
     const TensorRef x = make.input(kAwkward), t = make.input(kAwkward), gy = make.in_out("gy", make.input(kAwkward));
-    ChainBackwardArgs args{x, gy, {with(kAdd, t), with(kMul, t), one(UnaryOp::neg)}, gy, {}};
+    ChainBackwardArgs args{x, {}, gy, {with(kAdd, t), with(kMul, t), one(UnaryOp::neg)}, gy, {}};
     args.gtensors[0] = make.output("gtensor", kAwkward);
     args.gtensors[1] = make.output("gtensor", kAwkward);
     return args;
@@ -304,8 +327,16 @@ TEST(ChainContract, NamesTheArgument) {
                   one(UnaryOp::relu), one(UnaryOp::relu), one(UnaryOp::relu), one(UnaryOp::relu)}),
       Error);
 
-  ChainBackwardArgs backward{x, x, {one(UnaryOp::relu), with(kAdd, x)}, {}, {}};
+  ChainBackwardArgs backward{x, {}, x, {one(UnaryOp::relu), with(kAdd, x)}, {}, {}};
   EXPECT_EQ(reason(backward), "no gradient is defined: expected gx or one of gtensors");
+  backward.x = {};
+  backward.gtensors[1] = y;
+  EXPECT_EQ(reason(backward), "") << "a sum reads no value";
+  backward.gx = make.output("gx", {2, 3});
+  EXPECT_EQ(reason(backward), "x is undefined");
+  backward.x = make.input({3, 2});
+  EXPECT_EQ(reason(backward), "x is f32 (3, 2): expected shape (2, 3), that of gy");
+  backward = {x, {}, x, {one(UnaryOp::relu), with(kAdd, x)}, {}, {}};
   backward.gtensors[0] = y;
   EXPECT_EQ(reason(backward), "gtensors[0] is f32 (2, 3), but there is no such step with a tensor");
   backward.gtensors[0] = {};
