@@ -71,7 +71,6 @@ void add_chains() {
   add_chain(
       "bias_gelu_residual", 3, [](const Tensors& t) { return fused(t[0]).add(t[1]).gelu().add(t[2]).run(); },
       [](const Tensors& t) { return gelu(t[0] + t[1]) + t[2]; }, {1024});
-  // What a division does on its way back.
   add_chain(
       "quotient", 2, [](const Tensors& t) { return fused(t[0]).div(t[1]).run(); },
       [](const Tensors& t) { return t[0] / t[1]; });
