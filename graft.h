@@ -10,6 +10,7 @@
 #include <graft/core/data/loader.h>
 #include <graft/core/data/strokes.h>
 #include <graft/core/io/safetensors.h>
+#include <graft/core/ops/fused.h>
 #include <graft/core/ops/math.h>
 #include <graft/core/ops/nn.h>
 #include <graft/core/ops/view.h>

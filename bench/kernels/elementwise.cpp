@@ -1,7 +1,9 @@
-// unary, binary, axpy, fill, copy and reduce over 4 Mi floats: the bytes a second they move. "copy" is what the others
-// are measured by.
+// unary, binary, axpy, fill, copy, chains and reduce over 4 Mi floats: the bytes a second they move. "copy" is what the
+// others are measured by. For "separate", the same steps as single ops, the bytes are those that the chain needs.
 #include <support.h>
 
+#include <graft/core/autograd/node.h>
+#include <graft/core/ops/fused.h>
 #include <graft/core/ops/raw.h>
 #include <graft/core/random.h>
 
@@ -23,6 +25,55 @@ void add_copy(const char* what, double moved, const std::function<std::pair<Tens
     const auto [x, y] = make();
     return [x, y] { raw::run(kernels::CopyArgs{x.ref(), y.ref()}, x); };
   });
+}
+
+/// A chain of steps and the same steps one by one, without recording and with the backward.
+void add_chain(const char* what, int tensors, const std::function<Tensor(const std::vector<Tensor>&)>& chain,
+               const std::function<Tensor(const std::vector<Tensor>&)>& separate, const Shape& second = {}) {
+  const auto inputs = [=] {
+    const Shape shape = {kElements / 1024, 1024};
+    std::vector<Tensor> all;
+    for (int i = 0; i < tensors; ++i) all.push_back(randn(i == 1 && second.rank() > 0 ? second : shape));
+    return all;
+  };
+  const double large = tensors - (second.rank() > 0 ? 1 : 0);
+  for (const bool fuse : {true, false}) {
+    const auto& f = fuse ? chain : separate;
+    const std::string side = fuse ? "/fused" : "/separate";
+    add(cat("chain/", what, side), {.bytes = (large + 1) * kBytes}, [=] {
+      const auto x = inputs();
+      return [=] {
+        const NoGrad no_grad;
+        f(x);
+      };
+    });
+    add(cat("chain/forward_backward/", what, side), {.bytes = (3 * large + 2) * kBytes}, [=] {
+      auto x = inputs();
+      for (Tensor& t : x) t.requires_grad_();
+      const Tensor gy = randn(x[0].shape());
+      return [=]() mutable {
+        f(x).backward(gy);
+        for (Tensor& t : x) t.set_grad({});
+      };
+    });
+  }
+}
+
+using Tensors = std::vector<Tensor>;
+
+void add_chains() {
+  add_chain(
+      "scale_shift_relu", 1, [](const Tensors& t) { return fused(t[0]).mul(0.5).add(0.1).relu().run(); },
+      [](const Tensors& t) { return relu(t[0] * 0.5 + 0.1); });
+  add_chain(
+      "residual_relu", 2, [](const Tensors& t) { return fused(t[0]).add(t[1]).relu().run(); },
+      [](const Tensors& t) { return relu(t[0] + t[1]); });
+  add_chain(
+      "bias_gelu_residual", 3, [](const Tensors& t) { return fused(t[0]).add(t[1]).gelu().add(t[2]).run(); },
+      [](const Tensors& t) { return gelu(t[0] + t[1]) + t[2]; }, {1024});
+  add_chain(
+      "quotient", 2, [](const Tensors& t) { return fused(t[0]).div(t[1]).run(); },
+      [](const Tensors& t) { return t[0] / t[1]; });
 }
 
 }  // namespace
@@ -61,6 +112,7 @@ void add_elementwise() {
     const Tensor y = Tensor::empty({kElements});
     return [=] { raw::run(kernels::FillArgs{1, y.ref()}, y); };
   });
+  add_chains();
   for (const char* axis : {"all", "rows", "columns"}) {
     add(std::string("reduce/sum_") + axis, {.bytes = kBytes}, [axis = std::string(axis)] {
       const Tensor x = randn({kElements / 1024, 1024});

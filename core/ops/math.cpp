@@ -9,6 +9,7 @@ namespace graft {
 namespace {
 
 using kernels::BinaryOp;
+using kernels::ChainStep;
 using kernels::ReduceOp;
 using kernels::UnaryOp;
 
@@ -60,9 +61,11 @@ struct BinaryNode final : Node {
       if (op == BinaryOp::sub) gb = raw::unary(UnaryOp::neg, gy);
       if (op == BinaryOp::mul) gb = raw::binary(BinaryOp::mul, gy, a.get(name()));
       if (op == BinaryOp::div) {  // -gy a / b^2
-        const Tensor divisor = b.get(name());
-        const Tensor quotient = raw::binary(BinaryOp::div, raw::binary(BinaryOp::div, a.get(name()), divisor), divisor);
-        gb = raw::unary(UnaryOp::neg, raw::binary(BinaryOp::mul, gy, quotient));
+        const Tensor dividend = raw::expand(a.get(name()), gy.shape(), name());
+        const Tensor divisor = raw::expand(b.get(name()), gy.shape(), name());
+        const ChainStep divide = ChainStep::of(BinaryOp::div, divisor.ref());
+        gb =
+            raw::chain(dividend, {divide, divide, ChainStep::of(BinaryOp::mul, gy.ref()), ChainStep::of(UnaryOp::neg)});
       }
       gx.put(1, raw::sum_to(gb, b_shape));
     }
@@ -99,14 +102,20 @@ struct ScalarNode final : Node {
         return gx.put(0, reversed ? raw::unary(UnaryOp::neg, gy) : gy);
       case BinaryOp::div:
         if (!reversed) return gx.put(0, raw::binary_scalar(BinaryOp::div, gy, scalar));
-        return gx.put(
-            0, raw::unary(UnaryOp::neg,
-                          raw::binary(BinaryOp::mul, gy, raw::binary(BinaryOp::div, y.get(name()), x.get(name())))));
+        return gx.put(0, divided_into(gy));
       default:
         return gx.put(0, gy);
     }
   }
   void release() override { y = x = {}; }
+
+ private:
+  /// The gradient of y = scalar / x: -gy y / x.
+  Tensor divided_into(const Tensor& gy) const {
+    const Tensor quotient = y.get(name()), divisor = x.get(name());
+    return raw::chain(quotient, {ChainStep::of(BinaryOp::div, divisor.ref()), ChainStep::of(BinaryOp::mul, gy.ref()),
+                                 ChainStep::of(UnaryOp::neg)});
+  }
 };
 
 Tensor binary_scalar(BinaryOp op, const Tensor& x, double scalar, bool reversed = false) {

@@ -63,6 +63,12 @@ Tensor binary_scalar(BinaryOp op, const Tensor& x, double scalar, bool reversed)
   return y;
 }
 
+Tensor chain(const Tensor& x, const ChainSteps& steps) {
+  Tensor y = x.empty_like();
+  if (y.numel() > 0) run(ChainArgs{x.ref(), steps, y.ref()}, x);
+  return y;
+}
+
 void binary_scalar_into(BinaryOp op, const Tensor& x, double scalar, Tensor& y) {
   if (y.numel() > 0) run(BinaryScalarArgs{op, x.ref(), scalar, false, y.ref()}, x);
 }

@@ -4,6 +4,7 @@
 
 #include <graft/core/stream.h>
 #include <graft/core/tensor.h>
+#include <graft/kernels/api/chain.h>
 #include <graft/kernels/api/elementwise.h>
 #include <graft/kernels/api/reduce.h>
 #include <graft/kernels/registry/registry.h>
@@ -26,6 +27,8 @@ Tensor unary_backward(kernels::UnaryOp op, const Tensor& saved, const Tensor& gy
 /// Broadcasts. Throws Error naming the op for different dtypes, devices or shapes that do not broadcast.
 Tensor binary(kernels::BinaryOp op, const Tensor& a, const Tensor& b);
 Tensor binary_scalar(kernels::BinaryOp op, const Tensor& x, double scalar, bool reversed = false);
+/// The steps over x, one after the other in one pass; their tensors have x's shape. The result is like x.
+Tensor chain(const Tensor& x, const kernels::ChainSteps& steps);
 void binary_scalar_into(kernels::BinaryOp op, const Tensor& x, double scalar, Tensor& y);
 /// Over the dimensions of `axes` (bit i: dimension i), kept with size 1.
 Tensor reduce(kernels::ReduceOp op, const Tensor& x, unsigned axes);

@@ -48,6 +48,8 @@ Support check_contract(const AffineWarpArgs& args);
 Support check_contract(const LoadBatchArgs& args);
 Support check_contract(const GradScaleArgs& args);
 Support check_contract(const FinishStepArgs& args);
+Support check_contract(const ChainArgs& args);
+Support check_contract(const ChainBackwardArgs& args);
 
 /// The elements fill one block of memory with no gaps, in some order of the dimensions.
 bool is_dense(const TensorRef& t);

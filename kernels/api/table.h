@@ -5,6 +5,7 @@
 
 #include <graft/kernels/api/affine.h>
 #include <graft/kernels/api/batch.h>
+#include <graft/kernels/api/chain.h>
 #include <graft/kernels/api/conv2d.h>
 #include <graft/kernels/api/device.h>
 #include <graft/kernels/api/elementwise.h>
@@ -41,7 +42,7 @@ using AllOps =
            AvgPoolBackwardArgs, AdaptiveAvgPoolArgs, AdaptiveAvgPoolBackwardArgs, BatchNormArgs, BatchNormBackwardArgs,
            LayerNormArgs, LayerNormBackwardArgs, ReduceArgs, ArgmaxArgs, SquaredNormArgs, IndexSelectArgs,
            IndexSelectBackwardArgs, GatherArgs, GatherBackwardArgs, RandomArgs, DropoutArgs, SgdArgs, AdamArgs,
-           AffineWarpArgs, LoadBatchArgs, GradScaleArgs, FinishStepArgs>;
+           AffineWarpArgs, LoadBatchArgs, GradScaleArgs, FinishStepArgs, ChainArgs, ChainBackwardArgs>;
 
 struct BackendTable {
   BackendId id{};

@@ -18,6 +18,22 @@ inline constexpr std::int64_t kGrain = 32768;
 /// The grain for items of `size` elements each.
 constexpr std::int64_t grain_of(std::int64_t size) { return size >= kGrain ? 1 : kGrain / (size > 0 ? size : 1); }
 
+/// The grain of a map: exp and the like cost some ten times an addition.
+constexpr std::int64_t grain_of_op(UnaryOp op) {
+  switch (op) {
+    case UnaryOp::exp:
+    case UnaryOp::log:
+    case UnaryOp::gelu:
+    case UnaryOp::gelu_tanh:
+    case UnaryOp::sigmoid:
+    case UnaryOp::tanh:
+    case UnaryOp::silu:
+      return kGrain / 8;
+    default:
+      return kGrain;
+  }
+}
+
 /// Yes when every defined tensor is f32.
 inline Support f32_only(std::initializer_list<const TensorRef*> tensors) {
   for (const TensorRef* t : tensors)

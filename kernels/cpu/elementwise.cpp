@@ -14,22 +14,6 @@ static_assert(static_cast<int>(BinaryOp::ge) == 9 && static_cast<int>(BinaryOp::
 
 Support supports(const UnaryArgs& args) { return contract_and_f32(args, {&args.x, &args.y}); }
 
-// exp and the like cost some ten times an addition.
-constexpr std::int64_t grain_of_op(UnaryOp op) {
-  switch (op) {
-    case UnaryOp::exp:
-    case UnaryOp::log:
-    case UnaryOp::gelu:
-    case UnaryOp::gelu_tanh:
-    case UnaryOp::sigmoid:
-    case UnaryOp::tanh:
-    case UnaryOp::silu:
-      return kGrain / 8;
-    default:
-      return kGrain;
-  }
-}
-
 void run(const UnaryArgs& args, Stream&) {
   const Loops<2> loops({&args.y, &args.x});
   const Step sy = loops.step(0), sx = loops.step(1);

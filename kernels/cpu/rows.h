@@ -18,5 +18,6 @@ void add_gather(BackendTable& table);
 void add_random(BackendTable& table);
 void add_optim(BackendTable& table);
 void add_affine(BackendTable& table);
+void add_chain(BackendTable& table);
 
 }  // namespace graft::kernels::cpu

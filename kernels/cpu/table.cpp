@@ -22,6 +22,7 @@ BackendTable make_table() {
   add_random(table);
   add_optim(table);
   add_affine(table);
+  add_chain(table);
   return table;
 }
 

@@ -7,6 +7,8 @@
 //   GRAFT_DEVICE                           a function of device code
 //   GRAFT_KERNEL(threads)                  a __global__ function of at most `threads` threads a block
 //   GRAFT_KERNEL_RESIDENT(threads, blocks) the same, with so few registers that `blocks` blocks fit a multiprocessor
+//   GRAFT_GRID_CONSTANT Type parameter     a const parameter that is read where it lies, also by a computed index; nvcc
+//                                          would copy it to each thread's stack otherwise
 #pragma once
 
 #include <cuda_runtime.h>  // first: the emulator prepares the toolkit's headers here
@@ -35,6 +37,7 @@
 #define GRAFT_DEVICE __device__ __forceinline__
 #define GRAFT_KERNEL(threads) __global__ void __launch_bounds__(threads)
 #define GRAFT_KERNEL_RESIDENT(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
+#define GRAFT_GRID_CONSTANT const __grid_constant__
 
 #else
 
@@ -51,6 +54,7 @@
 #define GRAFT_DEVICE inline
 #define GRAFT_KERNEL(threads) __global__ void
 #define GRAFT_KERNEL_RESIDENT(threads, blocks) __global__ void
+#define GRAFT_GRID_CONSTANT const
 
 #endif
 

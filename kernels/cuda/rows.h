@@ -22,5 +22,6 @@ void add_random(BackendTable& table);
 void add_optim(BackendTable& table);
 void add_affine(BackendTable& table);
 void add_training(BackendTable& table);
+void add_chain(BackendTable& table);
 
 }  // namespace graft::kernels::cuda

@@ -26,6 +26,7 @@ BackendTable make_table() {
   add_optim(table);
   add_affine(table);
   add_training(table);
+  add_chain(table);
   return table;
 }
 

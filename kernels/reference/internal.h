@@ -127,6 +127,7 @@ void add_random(BackendTable& table);
 void add_optim(BackendTable& table);
 void add_affine(BackendTable& table);
 void add_training(BackendTable& table);
+void add_chain(BackendTable& table);
 
 /// The row of an op: the reference serves whatever the contract allows.
 template <auto Run, class Args>

@@ -21,6 +21,7 @@ const BackendTable& table() {
     add_optim(t);
     add_affine(t);
     add_training(t);
+    add_chain(t);
     return t;
   }();
   return instance;

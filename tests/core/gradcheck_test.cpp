@@ -57,6 +57,26 @@ TEST(GradientTable, HoldsEveryOpOfTheHeaders) {
   EXPECT_GT(found, 50);
 }
 
+TEST(GradientTable, HoldsEveryStepOfAFusedChain) {
+  std::set<std::string> covered;
+  for (const GradCase& c : gradient_cases()) covered.insert(c.name);
+  std::ifstream file(GRAFT_SOURCE_DIR "/core/ops/fused.h");
+  ASSERT_TRUE(file);
+  const std::regex declaration(R"(^  Fused& (\w+)\((.*)\) \{)");
+  int found = 0;
+  for (std::string line; std::getline(file, line);) {
+    std::smatch match;
+    if (!std::regex_search(line, match, declaration)) continue;
+    ++found;
+    const std::string arguments = match[2];
+    const std::string suffix = arguments.starts_with("double")  ? "_number"
+                               : arguments.starts_with("const") ? "_row"
+                                                                : "";
+    EXPECT_TRUE(covered.contains(cat("fused_", match[1].str(), suffix))) << line;
+  }
+  EXPECT_EQ(found, 26);
+}
+
 // --- gradcheck itself
 // -------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 #include "core/gradient_cases.h"
 
+#include <graft/core/ops/fused.h>
 #include <graft/core/ops/math.h>
 #include <graft/core/ops/nn.h>
 #include <graft/core/ops/view.h>
@@ -90,6 +91,76 @@ void add_binary(std::vector<GradCase>& cases) {
       {"operators", [](const Tensor& x) { return -((1 + 2 * x - 3) / 4 + (5 - x) * (6 / x) - (x + x) * (x - 1)); }}};
   for (const auto& [name, op] : scalars)
     cases.push_back({name, {within(0.5, 2, {2, 3})}, [op = op](const Tensors& t) { return op(t[0]); }});
+}
+
+void add_fused(std::vector<GradCase>& cases) {
+  const auto add_case = [&](const char* name, const Tensors& inputs, std::function<Tensor(const Tensors&)> f) {
+    cases.push_back({cat("fused_", name), inputs, std::move(f)});
+  };
+  // Each step alone and between others, so that what it reads is a value that was computed again.
+  using Step = Fused& (*)(Fused&);
+  const std::vector<std::tuple<const char*, Step, Tensor>> maps = {
+      {"neg", [](Fused& v) -> Fused& { return v.neg(); }, in({5})},
+      {"abs", [](Fused& v) -> Fused& { return v.abs(); }, spread({3, 5})},
+      {"exp", [](Fused& v) -> Fused& { return v.exp(); }, in({5})},
+      {"log", [](Fused& v) -> Fused& { return v.log(); }, within(0.5, 2, {5})},
+      {"sqrt", [](Fused& v) -> Fused& { return v.sqrt(); }, within(0.5, 2, {5})},
+      {"square", [](Fused& v) -> Fused& { return v.square(); }, in({5})},
+      {"reciprocal", [](Fused& v) -> Fused& { return v.reciprocal(); }, within(0.5, 2, {5})},
+      {"relu", [](Fused& v) -> Fused& { return v.relu(); }, spread({3, 5})},
+      {"relu6", [](Fused& v) -> Fused& { return v.relu6(); }, spread({10, 20})},
+      {"gelu", [](Fused& v) -> Fused& { return v.gelu(); }, in({7})},
+      {"gelu_tanh", [](Fused& v) -> Fused& { return v.gelu(GeluKind::tanh); }, in({7})},
+      {"sigmoid", [](Fused& v) -> Fused& { return v.sigmoid(); }, in({7})},
+      {"tanh", [](Fused& v) -> Fused& { return v.tanh(); }, in({7})},
+      {"hardswish", [](Fused& v) -> Fused& { return v.hardswish(); }, spread({10, 10})},
+      {"silu", [](Fused& v) -> Fused& { return v.silu(); }, in({7})},
+      {"add_number", [](Fused& v) -> Fused& { return v.add(2.5); }, in({5})},
+      {"sub_number", [](Fused& v) -> Fused& { return v.sub(2.5); }, in({5})},
+      {"mul_number", [](Fused& v) -> Fused& { return v.mul(2.5); }, in({5})},
+      {"div_number", [](Fused& v) -> Fused& { return v.div(2.5); }, in({5})},
+      {"rsub_number", [](Fused& v) -> Fused& { return v.rsub(2.5); }, in({5})},
+      {"rdiv_number", [](Fused& v) -> Fused& { return v.rdiv(2.5); }, within(0.5, 2, {5})}};
+  for (const auto& [name, step, x] : maps) {
+    add_case(name, {x}, [step = step](const Tensors& t) {
+      Fused chain = fused(t[0]);
+      return step(chain).run();
+    });
+    add_case(cat(name, "_in_between").c_str(), {x, in(x.shape(), 2)}, [step = step](const Tensors& t) {
+      Fused chain = fused(t[0]);  // there and back, so that no kink moves
+      return step(chain.mul(4).div(4)).mul(t[1]).tanh().run();
+    });
+  }
+  using Arithmetic = Fused& (*)(Fused&, const Tensor&);
+  const std::vector<std::pair<const char*, Arithmetic>> arithmetic = {
+      {"add", [](Fused& v, const Tensor& t) -> Fused& { return v.add(t); }},
+      {"sub", [](Fused& v, const Tensor& t) -> Fused& { return v.sub(t); }},
+      {"mul", [](Fused& v, const Tensor& t) -> Fused& { return v.mul(t); }},
+      {"div", [](Fused& v, const Tensor& t) -> Fused& { return v.div(t); }},
+      {"rsub", [](Fused& v, const Tensor& t) -> Fused& { return v.rsub(t); }},
+      {"rdiv", [](Fused& v, const Tensor& t) -> Fused& { return v.rdiv(t); }}};
+  for (const auto& [name, step] : arithmetic)
+    for (const auto& [pattern, shape] :
+         std::vector<std::pair<const char*, Shape>>{{"equal", {2, 3}}, {"row", {3}}, {"column", {2, 1}}, {"one", {}}})
+      add_case(cat(name, "_", pattern).c_str(), {within(0.5, 2, {2, 3}), within(0.5, 2, shape, 2)},
+               [step = step](const Tensors& t) {
+                 Fused chain = fused(t[0]);
+                 return step(chain.square(), t[1]).sigmoid().run();
+               });
+  add_case("bias_and_residual", {in({2, 3, 2, 2}), in({3, 1, 1}, 2), in({2, 3, 2, 2}, 3)}, [](const Tensors& t) {
+    return fused(t[0].contiguous(MemoryFormat::channels_last)).add(t[1]).silu().add(t[2]).run();
+  });
+  // Several tensors that share one gradient, one whose sign is turned, and one tensor in several places.
+  add_case("shared_gradients", {in({2, 3}), in({3}, 2), in({2, 1}, 3)},
+           [](const Tensors& t) { return fused(t[0]).add(t[1]).sub(t[2]).rsub(t[1]).add(t[2]).tanh().run(); });
+  add_case("of_itself", {within(0.5, 2, {4})},
+           [](const Tensors& t) { return fused(t[0]).log().mul(t[0]).div(t[0]).add(t[0]).run(); });
+  add_case("of_a_turned_part", {in({4, 6}), in({3, 4}, 2)},
+           [](const Tensors& t) { return fused(transpose(slice(t[0], 1, 0, 6, 2), 0, 1)).mul(t[1]).sigmoid().run(); });
+  add_case("all_steps", {within(0.5, 2, {2, 3}), within(0.5, 2, {3}, 2), within(0.5, 2, {2, 3}, 3)},
+           [](const Tensors& t) {
+             return fused(t[0]).sqrt().mul(t[1]).log().silu().sub(t[2]).rsub(2).square().sigmoid().run();
+           });
 }
 
 void add_reductions(std::vector<GradCase>& cases) {
@@ -301,6 +372,7 @@ std::vector<GradCase> gradient_cases() {
   std::vector<GradCase> cases;
   add_unary(cases);
   add_binary(cases);
+  add_fused(cases);
   add_reductions(cases);
   add_products(cases);
   add_convolutions(cases);

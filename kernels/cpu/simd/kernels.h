@@ -34,6 +34,25 @@ struct SgdStep {
   int32_t first, nesterov;
 };
 
+/// One step of a chain. The numbers are the enumerators of ChainStep::Kind, UnaryOp or BinaryOp, and ChainReads.
+struct ChainOp {
+  int32_t kind, op, reversed, reads;
+  float scalar;
+  const float* tensor;  // null where it is not read
+  Step step;
+  float* gradient;  // of the tensor, or null; only in the backward
+};
+
+/// The backward of a chain (kernels/api/chain.h has the plan). Null: not read, or not wanted. The tensors' gradients
+/// lie as gx does.
+struct ChainGrad {
+  const ChainOp* ops;
+  int32_t count, forward, lowest;
+  const float *x, *y, *gy;
+  float* gx;
+  Step x_step, y_step, gy_step, gx_step;
+};
+
 struct VectorKernels {
   const char* name;
 
@@ -46,6 +65,8 @@ struct VectorKernels {
   void (*compare)(int op, const float* a, Step sa, const float* b, Step sb, uint8_t* y, Step sy, int64_t rows,
                   int64_t cols);
   void (*axpy)(float alpha, const float* x, float* y, int64_t n);
+  void (*chain)(const ChainOp* ops, int count, const float* x, Step sx, float* y, Step sy, int64_t rows, int64_t cols);
+  void (*chain_grad)(const ChainGrad& c, int64_t rows, int64_t cols);
 
   // Sums. The order within a call depends on n only.
   double (*sum)(const float* x, int64_t n);
