@@ -133,7 +133,7 @@ constexpr int kMergeColumns = 8;  // of a block of merge_splits
 
 /// The second launch: finish(column, merged partial) for every column.
 template <class Partial, class Finish>
-GRAFT_KERNEL(kColumnThreads)
+GRAFT_KERNEL_RESIDENT(kColumnThreads, 4)  // for more ptxas would spill
 merge_splits(const Partial* partials, std::int64_t splits, std::int64_t columns, Finish finish) {
   GRAFT_SHARED(scratch, Partial[kColumnThreads / kWarp][kTileColumns]);
   const int lane = static_cast<int>(threadIdx.x) % kMergeColumns;

@@ -50,7 +50,7 @@ cross_entropy_rows(const LossRows<T> r) {
   GRAFT_SHARED(sums, double[kRows][2]);
   const bool leader = threadIdx.x % Lanes == 0, smooth = r.smoothing > 0;
   double losses = 0, weights = 0;  // of this row's thread 0
-  for (std::int64_t row = first_row<Lanes>(); row < r.rows; row += row_step<Lanes>()) {
+  for (std::int64_t row = row_of_thread<Lanes>(); row < r.rows; row += row_step<Lanes>()) {
     const T* logits = r.logits + row * r.classes;
     const std::int64_t target = r.targets[row];
     C greatest = nothing, sum = 0;
@@ -199,9 +199,9 @@ template <class T, int V>
 GRAFT_KERNEL(kRowThreads<kWarp>)
 cross_entropy_gradient(const GradientRows<T> r) {
   using C = Compute<T>;
-  constexpr int E = V > 4 ? V : 4;  // more would spill
+  constexpr int E = sizeof(T) == 8 || V > 4 ? V : 4;  // more would spill
   const C smooth = static_cast<C>(r.smoothing / static_cast<double>(r.classes));
-  for (std::int64_t item = first_row<kWarp>(); item < r.rows * r.pieces; item += row_step<kWarp>()) {
+  if (const std::int64_t item = row_of_thread<kWarp>(); item < r.rows * r.pieces) {
     const std::int64_t row = item / r.pieces, begin = item % r.pieces * kPiece;
     const std::int64_t end = begin + kPiece < r.classes ? begin + kPiece : r.classes;
     const std::int64_t target = r.targets[row];
@@ -220,6 +220,12 @@ cross_entropy_gradient(const GradientRows<T> r) {
       C value[E];
       if (counted) {
         load_row<kWarp, V>(r.logits + from, count, C(0), value);
+        GRAFT_UNROLL
+        for (int i = 0; i < E; ++i) {
+          const C p = std::exp(value[i] - log_sum_exp);
+          const bool is_target = vector_column<kWarp, V>(i / V) + i % V == hit;
+          value[i] = p * factor - (is_target ? own : C(0));
+        }
         C w[E];
         if (r.smoothing > 0 && r.weights != nullptr) {
           load_row<kWarp, V>(r.weights + base, count, C(0), w);
@@ -228,11 +234,7 @@ cross_entropy_gradient(const GradientRows<T> r) {
           for (int i = 0; i < E; ++i) w[i] = 1;
         }
         GRAFT_UNROLL
-        for (int i = 0; i < E; ++i) {
-          const C p = std::exp(value[i] - log_sum_exp);
-          const bool is_target = vector_column<kWarp, V>(i / V) + i % V == hit;
-          value[i] = g * (p * factor - (is_target ? own : C(0)) - smooth * w[i]);
-        }
+        for (int i = 0; i < E; ++i) value[i] = g * (value[i] - smooth * w[i]);
       } else {  // zero, also where scale is infinite
         GRAFT_UNROLL
         for (int i = 0; i < E; ++i) value[i] = 0;

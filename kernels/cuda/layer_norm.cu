@@ -65,7 +65,7 @@ layer_norm_rows(const LayerNormRows<T> r) {
   GRAFT_SHARED(scratch, C[Lanes / kWarp]);
   const int n = static_cast<int>(r.n);
   const C count = static_cast<C>(n);
-  for (std::int64_t row = first_row<Lanes>(); row < r.rows; row += row_step<Lanes>()) {
+  if (const std::int64_t row = row_of_thread<Lanes>(); row < r.rows) {
     const T* x = r.x + row * r.n;
     const C shift = finite_or_zero(widen(x[0]));
     C value[E], sum = 0;
@@ -81,20 +81,21 @@ layer_norm_rows(const LayerNormRows<T> r) {
     GRAFT_UNROLL
     for (int i = 0; i < E; ++i) value[i] = (value[i] - mean) * inv_std;
     finish_row<Lanes, V>(r, row, 0, n, value);
-    if (threadIdx.x % Lanes != 0) continue;
-    r.mean[row] = shift + mean;
-    r.inv_std[row] = inv_std;
+    if (threadIdx.x % Lanes == 0) {
+      r.mean[row] = shift + mean;
+      r.inv_std[row] = inv_std;
+    }
   }
 }
 
 template <class T, int V>
-GRAFT_KERNEL(kWide)
+GRAFT_KERNEL_RESIDENT(kWide, 2)  // for three ptxas would spill
 layer_norm_wide(const LayerNormRows<T> r) {
   using C = Compute<T>;
-  constexpr int E = kStretch<T>;
+  constexpr int E = kStretch<T, V>;
   GRAFT_SHARED(scratch, C[kWide / kWarp]);
   const C count = static_cast<C>(r.n);
-  for (std::int64_t row = first_row<kWide>(); row < r.rows; row += row_step<kWide>()) {
+  if (const std::int64_t row = row_of_thread<kWide>(); row < r.rows) {
     const T* x = r.x + row * r.n;
     const C shift = finite_or_zero(widen(x[0]));
     // Calls use(base, columns, deviations) for each part of the row.
@@ -198,7 +199,7 @@ layer_norm_backward_rows(const LayerNormGradient<T> r) {
   GRAFT_SHARED(scratch, C[Lanes / kWarp]);
   const int n = static_cast<int>(r.n);
   const C count = static_cast<C>(n);
-  for (std::int64_t row = first_row<Lanes>(); row < r.rows; row += row_step<Lanes>()) {
+  if (const std::int64_t row = row_of_thread<Lanes>(); row < r.rows) {
     const C mean = r.mean[row], inv_std = r.inv_std[row];
     C xhat[E], h[E], sum = 0, product = 0;
     load_gradient<Lanes, V>(r, row, 0, n, mean, inv_std, xhat, h);
@@ -219,10 +220,10 @@ template <class T, int V>
 GRAFT_KERNEL(kWide)
 layer_norm_backward_wide(const LayerNormGradient<T> r) {
   using C = Compute<T>;
-  constexpr int E = kStretch<T>;
+  constexpr int E = kStretch<T, V>;
   GRAFT_SHARED(scratch, C[kWide / kWarp]);
   const C count = static_cast<C>(r.n);
-  for (std::int64_t row = first_row<kWide>(); row < r.rows; row += row_step<kWide>()) {
+  if (const std::int64_t row = row_of_thread<kWide>(); row < r.rows) {
     const C mean = r.mean[row], inv_std = r.inv_std[row];
     C xhat[E], h[E], sum = 0, product = 0;
     for (std::int64_t base = 0; base < r.n; base += kWide * E) {

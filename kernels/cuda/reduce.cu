@@ -17,6 +17,10 @@ constexpr int kThreads = 256, kWarps = kThreads / kWarp, kRun = 64;
 template <class T>
 using Accumulator = std::conditional_t<std::is_integral_v<T>, std::int64_t, Compute<T>>;
 
+/// Whether the error of a sum grows with its terms, so that runs are worth their registers.
+template <class A, bool kMax>
+inline constexpr bool kRounds = !kMax && !std::is_integral_v<A>;
+
 /// What partial results are combined in.
 template <class A>
 using Wide = std::conditional_t<std::is_integral_v<A>, A, double>;
@@ -156,24 +160,28 @@ reduce_columns(const Plan plan, const T* __restrict__ x, T* __restrict__ y, Accu
   A total[n];
   GRAFT_UNROLL
   for (int j = 0; j < n; ++j) total[j] = identity<kMax, A>();
-  for (std::int64_t i = begin + row; i < end && mine < here;) {
-    A run_sums[n];
-    GRAFT_UNROLL
-    for (int j = 0; j < n; ++j) run_sums[j] = identity<kMax, A>();
-    for (int run = 0; run < kRun && i < end; ++run, i += down) {
-      const T* const from = x + plan.terms.offset(i);
-      if (plan.vectors) {
-        const auto v = *reinterpret_cast<const Vector<T, n>*>(from);
-        GRAFT_UNROLL
-        for (int j = 0; j < n; ++j) run_sums[j] = combine<kMax>(run_sums[j], load(&v.at[j]));
-      } else {
-        GRAFT_UNROLL
-        for (int j = 0; j < n; ++j)
-          if (mine + j * across < here) run_sums[j] = combine<kMax>(run_sums[j], load(from + j * across));
-      }
+  const auto add_row = [&](std::int64_t i, A(&into)[n]) {
+    const T* const from = x + plan.terms.offset(i);
+    if (plan.vectors) {
+      const auto v = *reinterpret_cast<const Vector<T, n>*>(from);
+      GRAFT_UNROLL
+      for (int j = 0; j < n; ++j) into[j] = combine<kMax>(into[j], load(&v.at[j]));
+    } else {
+      GRAFT_UNROLL
+      for (int j = 0; j < n; ++j)
+        if (mine + j * across < here) into[j] = combine<kMax>(into[j], load(from + j * across));
     }
-    GRAFT_UNROLL
-    for (int j = 0; j < n; ++j) total[j] = combine<kMax>(total[j], run_sums[j]);
+  };
+  std::int64_t i = mine < here ? begin + row : end;
+  if constexpr (!kRounds<A, kMax>) {
+    for (; i < end; i += down) add_row(i, total);
+  } else {
+    while (i < end) {
+      A run_sums[n] = {};
+      for (int run = 0; run < kRun && i < end; ++run, i += down) add_row(i, run_sums);
+      GRAFT_UNROLL
+      for (int j = 0; j < n; ++j) total[j] += run_sums[j];
+    }
   }
   GRAFT_UNROLL
   for (int j = 0; j < n; ++j) sums[row * across * n + mine + j * spacing] = total[j];

@@ -16,9 +16,9 @@ inline constexpr int kRowsPerBlock = Lanes == kWarp ? 4 : 1;
 template <int Lanes>
 inline constexpr int kRowThreads = Lanes* kRowsPerBlock<Lanes>;
 
-/// The row this thread begins with; kernels go on in steps of row_step, which matters beyond 2^31 blocks only.
+/// The row of this thread; a kernel with fewer blocks than rows goes on in steps of row_step.
 template <int Lanes>
-GRAFT_DEVICE std::int64_t first_row() {
+GRAFT_DEVICE std::int64_t row_of_thread() {
   return static_cast<std::int64_t>(blockIdx.x) * kRowsPerBlock<Lanes> + threadIdx.x / Lanes;
 }
 template <int Lanes>
@@ -111,15 +111,21 @@ void visit_width(bool vectors, F&& f) {
 }
 
 /// Elements that a thread takes in one go of a row that does not fit the registers.
-template <class T>
-inline constexpr int kStretch = sizeof(T) == 2 ? 16 : 8;
+template <class T, int V>
+inline constexpr int kStretch = V == 1           ? 4
+                                : sizeof(T) == 2 ? 16
+                                                 : 8;
 
 /// Calls f(Constant<Lanes>, Constant<E>) with the fewest registers that hold a row of n, or `wide()` when none do.
+/// Where elements move one by one a thread has fewer of them: each needs a test and most an address of its own.
 template <class T, int V, class F, class Wide>
 void visit_row_size(std::int64_t n, F&& f, Wide&& wide) {
   constexpr int least = V > 4 ? V : 4;
   if (n <= kWarp * least) return f(Constant<kWarp>{}, Constant<least>{});
   if constexpr (sizeof(T) == 8) {
+    if (n <= 256 * 8) return f(Constant<256>{}, Constant<8>{});
+  } else if constexpr (V == 1) {
+    if (n <= kWarp * 8) return f(Constant<kWarp>{}, Constant<8>{});
     if (n <= 256 * 8) return f(Constant<256>{}, Constant<8>{});
   } else {
     if (n <= kWarp * 32) return f(Constant<kWarp>{}, Constant<32>{});
@@ -129,11 +135,10 @@ void visit_row_size(std::int64_t n, F&& f, Wide&& wide) {
   wide();
 }
 
-/// Blocks for `rows` rows: one pass where the device's grid allows it.
+/// Blocks for `rows` rows, one a row_of_thread.
 template <int Lanes>
 dim3 row_blocks(std::int64_t rows) {
-  return dim3(static_cast<unsigned>(std::min<std::int64_t>(ceil_div<std::int64_t>(rows, kRowsPerBlock<Lanes>),
-                                                           std::numeric_limits<std::int32_t>::max())));
+  return dim3(blocks_for(rows, kRowsPerBlock<Lanes>));
 }
 
 }  // namespace graft::kernels::cuda

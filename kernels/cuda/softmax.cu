@@ -20,7 +20,7 @@ GRAFT_KERNEL(kRowThreads<Lanes>)
 softmax_rows(const T* x, T* y, std::int64_t rows, int n, bool log) {
   using C = Compute<T>;
   GRAFT_SHARED(scratch, C[Lanes / kWarp]);
-  for (std::int64_t row = first_row<Lanes>(); row < rows; row += row_step<Lanes>()) {
+  if (const std::int64_t row = row_of_thread<Lanes>(); row < rows) {
     C value[E];
     load_row<Lanes, V>(x + row * n, n, static_cast<C>(-INFINITY), value);
     C greatest = value[0];
@@ -46,10 +46,10 @@ template <class T, int V>
 GRAFT_KERNEL(kWide)
 softmax_wide(const T* x, T* y, std::int64_t rows, std::int64_t n, bool log) {
   using C = Compute<T>;
-  constexpr int E = kStretch<T>;
+  constexpr int E = kStretch<T, V>;
   constexpr C nothing = -INFINITY;
   GRAFT_SHARED(scratch, C[kWide / kWarp]);
-  for (std::int64_t row = first_row<kWide>(); row < rows; row += row_step<kWide>()) {
+  if (const std::int64_t row = row_of_thread<kWide>(); row < rows) {
     const T* from = x + row * n;
     T* to = y + row * n;
     C value[E], greatest = nothing, sum = 0;
@@ -96,7 +96,7 @@ GRAFT_KERNEL(kRowThreads<Lanes>)
 softmax_backward_rows(const T* y, const T* gy, T* gx, std::int64_t rows, int n, bool log) {
   using C = Compute<T>;
   GRAFT_SHARED(scratch, C[Lanes / kWarp]);
-  for (std::int64_t row = first_row<Lanes>(); row < rows; row += row_step<Lanes>()) {
+  if (const std::int64_t row = row_of_thread<Lanes>(); row < rows) {
     C out[E], g[E], sum = 0;
     load_row<Lanes, V>(y + row * n, n, C(0), out);
     load_row<Lanes, V>(gy + row * n, n, C(0), g);
@@ -113,9 +113,9 @@ template <class T, int V>
 GRAFT_KERNEL(kWide)
 softmax_backward_wide(const T* y, const T* gy, T* gx, std::int64_t rows, std::int64_t n, bool log) {
   using C = Compute<T>;
-  constexpr int E = kStretch<T>;
+  constexpr int E = kStretch<T, V>;
   GRAFT_SHARED(scratch, C[kWide / kWarp]);
-  for (std::int64_t row = first_row<kWide>(); row < rows; row += row_step<kWide>()) {
+  if (const std::int64_t row = row_of_thread<kWide>(); row < rows) {
     const std::int64_t begin = row * n;
     C out[E], g[E], sum = 0;
     for (std::int64_t base = 0; base < n; base += kWide * E) {

@@ -227,7 +227,7 @@ std::vector<OpCase> layer_norm_cases() {
   all.push_back({"empty", 0, 9});
   all.push_back({"one_row", 1, 33});
   // On the device rows lie in a warp's registers, in a block's (of two sizes), or in none.
-  all.push_back({"odd_warp", 2, 331});
+  all.push_back({"odd_warp", 2, 231});
   all.push_back({"odd_block", 2, 1025, true, 10, 1});
   all.push_back({"block", 1, 2048, false});
   all.push_back({"large_block", 2, 5000});

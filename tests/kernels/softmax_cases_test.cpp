@@ -34,7 +34,7 @@ std::vector<OpCase> softmax_cases() {
                         Rows{"thousand_classes", 3, 1000, 8}, Rows{"large_values", 9, 65, 1e4}, Rows{"empty", 0, 7, 1},
                         Rows{"one_column", 65, 1, 5}, Rows{"seven", 7, 7, 5}, Rows{"huge_values", 7, 33, 6e4},
                         // On the device rows lie in a warp's registers, in a block's (of two sizes), or in none.
-                        Rows{"odd_warp", 2, 331, 8}, Rows{"odd_block", 2, 1025, 8}, Rows{"block", 1, 2048, 8},
+                        Rows{"odd_warp", 2, 231, 8}, Rows{"odd_block", 2, 1025, 8}, Rows{"block", 1, 2048, 8},
                         Rows{"large_block", 2, 5000, 8}, Rows{"odd_large_block", 1, 4999, 8},
                         Rows{"beyond_registers", 2, 8208, 8}, Rows{"odd_beyond_registers", 1, 8193, 8}})
     for (bool log : {false, true}) {
