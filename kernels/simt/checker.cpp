@@ -232,6 +232,9 @@ void learn(const SharedVector& known, unsigned thread) {
   refresh();
 }
 
+std::uint64_t moment() { return watch.now; }
+bool knows(std::uint64_t moment) { return happened_before(moment); }
+
 void join_all() {
   all_meet();
   refresh();

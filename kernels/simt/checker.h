@@ -45,6 +45,9 @@ void join_all();
 /// after acquire.
 void release(const void* object, unsigned thread);
 void acquire(const void* object, unsigned thread);
+/// The present of the running thread, and whether the running thread has heard of such a moment of another.
+std::uint64_t moment();
+bool knows(std::uint64_t moment);
 /// What object `from` holds goes to `to`; `from` is as new.
 void pass_on(const void* from, const void* to);
 

@@ -21,6 +21,7 @@ struct Record {
   long long bytes = 0;              // announced and not brought; negative: brought and not announced yet
   std::uint64_t phase = 0;
   unsigned maker = 0;      // the thread that initialised it
+  std::uint64_t made_at = 0;  // as the checker counts
   bool published = false;  // with a fence after that
   Loc made{};
   std::vector<Waiter> waiting;
@@ -54,7 +55,12 @@ Record& check(std::uint64_t* barrier, bool remote, const char* what, Loc where) 
     refuse(where, what, ": the mbarrier lies in the shared memory of another block of the cluster");
   Record* const record = find(barrier);
   if (record == nullptr) refuse(where, what, ": the mbarrier has not been initialised, or was overwritten since");
-  if (checker::enabled()) checker::atomic(barrier, sizeof *barrier, where);
+  if (!checker::enabled()) return *record;
+  // The memory's own last write may be an arrival since.
+  if (!checker::knows(record->made_at))
+    refuse(where, what, ": race with the mbarrier's initialisation at ", record->made, " by ",
+           thread_name(record->maker).c_str(), ": nothing orders the two");
+  checker::atomic(barrier, sizeof *barrier, where);
   return *record;
 }
 
@@ -116,6 +122,7 @@ void mbarrier_init(std::uint64_t* barrier, unsigned count, Loc where) {
   r.bytes = 0;
   r.phase = 0;
   r.maker = group.number(*group.current);
+  r.made_at = checker::enabled() ? checker::moment() : 0;
   r.published = false;
   r.made = where;
   *barrier = word_of(used++);
