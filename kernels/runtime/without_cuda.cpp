@@ -6,6 +6,7 @@
 #include <graft/kernels/runtime/faults.h>
 #include <graft/kernels/runtime/memory_observer.h>
 #include <graft/kernels/runtime/streams.h>
+#include <graft/kernels/runtime/tensor_map.h>
 
 namespace graft {
 
@@ -79,6 +80,11 @@ std::int64_t Graph::node_count() const { return 0; }
 GraphCapture::GraphCapture(Graph& graph, const Stream& stream) : graph_(graph), stream_(stream), scope_(stream) {}
 GraphCapture::~GraphCapture() = default;
 void GraphCapture::finish() { refuse(); }
+
+TensorMap make_tensor_map(const TensorLayout&, const std::array<int, 5>&, Swizzle, const std::array<int, 5>&) {
+  refuse();
+}
+TensorMap make_im2col_map(const TensorLayout&, const Im2col&, Swizzle) { refuse(); }
 
 FaultRecord* fault_record(int) { refuse(); }
 void check_faults(int) {}

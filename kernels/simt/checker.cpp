@@ -8,6 +8,7 @@
 #include <memory>
 
 #include <graft/kernels/simt/checker_access.h>
+#include <graft/kernels/simt/checker_knowledge.h>
 #include <graft/kernels/simt/checker_report.h>
 
 namespace graft::simt::checker {
@@ -20,36 +21,18 @@ namespace {
 constexpr std::uint32_t kLastClock = (1u << kClockBits) - 2;
 constexpr std::uint32_t kLastSerial = (1u << (64 - kSerialBit)) - 2;
 
-using SharedVector = std::shared_ptr<const Vector>;
+}  // namespace
 
-struct Range {
-  const void* begin;
-  std::size_t bytes;
-};
-
-struct Knowledge {
-  std::uint32_t top = 0;  // the number of the last synchronisation
-  Vector clock;           // of each thread
-  Vector warp_base;       // of each warp
-  std::vector<SharedVector> overlay;
-  bool overlaid = false;  // some thread has one
-  struct Object {
-    const void* address;
-    SharedVector known;
-  };
-  std::vector<Object> objects;  // mbarriers and the like; few
-};
 Knowledge& knowledge() {
   static auto* const k = new Knowledge;
   return *k;
 }
 
-std::vector<Range>& declared() {
-  static auto* const d = new std::vector<Range>;
+std::vector<SharedRange>& declared() {
+  static auto* const d = new std::vector<SharedRange>;
   return *d;
 }
 
-// What the running thread's accesses are compared with.
 void refresh() {
   const Knowledge& k = knowledge();
   if (k.clock.empty()) return;
@@ -58,17 +41,36 @@ void refresh() {
   watch.overlay = k.overlay[watch.thread] == nullptr ? nullptr : k.overlay[watch.thread]->data();
 }
 
+namespace {
+
 void next_serial() {
   if (watch.serial < kLastSerial) ++watch.serial;
   note_group(watch.serial);
 }
 
-// Everything up to now happened before everything from now on.
+// What any thread knows of the agents, all do from now on.
+void share_knowledge_of_agents() {
+  Knowledge& k = knowledge();
+  const Vector* added = nullptr;
+  for (unsigned t = 0; t < watch.first_agent; ++t) {
+    const Vector* const overlay = k.overlay[t].get();
+    if (overlay == nullptr || overlay == added) continue;
+    for (unsigned a = 0; a < kAgents; ++a)
+      k.agent_base[a] = std::max(k.agent_base[a], (*overlay)[watch.first_agent + a]);
+    added = overlay;
+  }
+}
+
+// Everything up to now happened before everything from now on, but for what asynchronous operations do.
 void all_meet() {
   Knowledge& k = knowledge();
-  if (k.top >= kLastClock / 2) {
+  const bool new_serial = k.top >= kLastClock / 2;
+  if (watch.has_agents && !new_serial) share_knowledge_of_agents();
+  if (new_serial) {
     next_serial();
     k.top = 0;
+    std::fill(k.agent_base.begin(), k.agent_base.end(), 0u);
+    std::fill(k.fenced.begin(), k.fenced.end(), 0u);
   }
   watch.base = k.top++;
   std::fill(k.clock.begin(), k.clock.end(), k.top);
@@ -77,12 +79,13 @@ void all_meet() {
     std::fill(k.overlay.begin(), k.overlay.end(), nullptr);
     k.overlaid = false;
   }
+  if (watch.has_agents && !new_serial) return;  // objects and sets may tell of agents, which met nobody
   k.objects.clear();
-  watch.first_set = watch.next_set;
+  forget_sets();
 }
 
-// The number of a new synchronisation. A group of a million of them without a full barrier gets one for nothing: the
-// checker then misses races, it never sees one too many.
+}  // namespace
+
 std::uint32_t tick() {
   Knowledge& k = knowledge();
   if (k.top >= kLastClock) all_meet();
@@ -93,17 +96,18 @@ void raise(Vector& to, const Vector& from) {
   for (std::size_t i = 0; i < to.size(); ++i) to[i] = std::max(to[i], from[i]);
 }
 
-// What a thread knows, itself included.
 void add_knowledge(Vector& to, unsigned thread, bool with_warp) {
   const Knowledge& k = knowledge();
   if (with_warp) {
     if (k.overlay[thread] != nullptr) raise(to, *k.overlay[thread]);
     const unsigned warp = thread / 32;
-    for (unsigned t = warp * 32; t < std::min<std::size_t>(warp * 32 + 32, to.size()); ++t)
+    for (unsigned t = warp * 32; t < std::min(warp * 32 + 32, watch.first_agent); ++t)
       to[t] = std::max(to[t], k.warp_base[warp]);
   }
   to[thread] = std::max(to[thread], k.clock[thread]);
 }
+
+namespace {
 
 Knowledge::Object* find_object(const void* address) {
   for (Knowledge::Object& o : knowledge().objects)
@@ -147,7 +151,7 @@ void grid_begin(const LaunchDims& dims) {
 void grid_end() { watch.bytes = 0; }
 
 void block_begin(std::uint64_t first_block, unsigned, unsigned threads) {
-  for (const Range& range : declared()) make_shared_untouchable(range.begin, range.bytes);
+  for (const SharedRange& range : declared()) make_shared_untouchable(range.begin, range.bytes);
   declared().clear();
   if (!active) return;
   group_is(first_block);
@@ -156,13 +160,16 @@ void block_begin(std::uint64_t first_block, unsigned, unsigned threads) {
   Knowledge& k = knowledge();
   k.top = 1;
   watch.base = 0;
-  watch.threads = threads;
-  k.clock.assign(threads, 1);
+  watch.first_agent = threads;
+  watch.threads = threads + kAgents;
+  k.clock.assign(watch.threads, 1);
   k.warp_base.assign((threads + 31) / 32, 0);
   if (k.overlaid || k.overlay.size() != threads) k.overlay.assign(threads, nullptr);
   k.overlaid = false;
   k.objects.clear();
-  watch.first_set = watch.next_set = 0;
+  begin_agents();
+  watch.next_set = 0;
+  forget_sets();
   running(0);
 }
 
@@ -177,8 +184,56 @@ void block_end() { watch.overlay = nullptr; }
 void running(unsigned thread) {
   watch.thread = thread;
   watch.warp = thread / 32;
+  watch.registers = knowledge().registers[thread].begin;
+  watch.register_bytes = knowledge().registers[thread].bytes;
   refresh();
 }
+
+Vector& known_by(const void* object) {
+  Knowledge& k = knowledge();
+  Knowledge::Object* o = find_object(object);
+  if (o == nullptr) {
+    k.objects.push_back({object, nullptr});
+    o = &k.objects.back();
+  }
+  // The vector is written in place unless some thread has taken it over.
+  if (o->known == nullptr || o->known.use_count() != 1)
+    o->known = o->known != nullptr ? std::make_shared<Vector>(*o->known) : std::make_shared<Vector>(watch.threads, 0u);
+  return *std::const_pointer_cast<Vector>(o->known);
+}
+
+void pass_on(const void* from, const void* to) {
+  Knowledge& k = knowledge();
+  Knowledge::Object* const o = find_object(from);
+  if (o == nullptr) return;
+  const SharedVector known = std::move(o->known);
+  *o = std::move(k.objects.back());
+  k.objects.pop_back();
+  raise(known_by(to), *known);
+}
+
+void learn(const SharedVector& known, unsigned thread) {
+  Knowledge& k = knowledge();
+  if (k.overlay[thread] == known) return;
+  if (k.overlay[thread] == nullptr) {
+    k.overlay[thread] = known;
+  } else {  // often the same for one lane of a warp after another
+    static SharedVector last_known, last_overlay, last_both;
+    if (last_known != known || last_overlay != k.overlay[thread]) {
+      const auto both = std::make_shared<Vector>(*known);
+      raise(*both, *k.overlay[thread]);
+      last_known = known;
+      last_overlay = k.overlay[thread];
+      last_both = both;
+    }
+    k.overlay[thread] = last_both;
+  }
+  k.overlaid = true;
+  refresh();
+}
+
+std::uint64_t moment() { return watch.now; }
+bool knows(std::uint64_t moment) { return happened_before(moment); }
 
 void join_all() {
   all_meet();
@@ -187,7 +242,7 @@ void join_all() {
 
 void join(std::span<const unsigned> threads) {
   Knowledge& k = knowledge();
-  if (threads.size() == watch.threads) return join_all();
+  if (threads.size() == watch.first_agent) return join_all();
   if (threads.size() < 2) return;
   const std::uint32_t now = tick();
   const unsigned warp = threads[0] / 32;
@@ -223,37 +278,14 @@ void join(std::span<const unsigned> threads) {
 }
 
 void release(const void* object, unsigned thread) {
-  Knowledge& k = knowledge();
   const std::uint32_t now = tick();
-  Knowledge::Object* o = find_object(object);
-  if (o == nullptr) {
-    k.objects.push_back({object, nullptr});
-    o = &k.objects.back();
-  }
-  // The vector is written in place unless some thread has taken it over.
-  const bool own = o->known != nullptr && o->known.use_count() == 1;
-  const auto known = own                   ? std::const_pointer_cast<Vector>(o->known)
-                     : o->known != nullptr ? std::make_shared<Vector>(*o->known)
-                                           : std::make_shared<Vector>(watch.threads, 0u);
-  add_knowledge(*known, thread, true);
-  o->known = known;
-  k.clock[thread] = now;
+  add_knowledge(known_by(object), thread, true);
+  knowledge().clock[thread] = now;
   refresh();
 }
 
 void acquire(const void* object, unsigned thread) {
-  Knowledge& k = knowledge();
-  const Knowledge::Object* const o = find_object(object);
-  if (o == nullptr || k.overlay[thread] == o->known) return;
-  if (k.overlay[thread] == nullptr) {
-    k.overlay[thread] = o->known;
-  } else {
-    const auto known = std::make_shared<Vector>(*o->known);
-    raise(*known, *k.overlay[thread]);
-    k.overlay[thread] = known;
-  }
-  k.overlaid = true;
-  refresh();
+  if (const Knowledge::Object* const o = find_object(object)) learn(o->known, thread);
 }
 
 // --- accesses that the emulator performs ----------------------------------------------------------------------------
@@ -280,10 +312,16 @@ void more_sets(std::size_t words) {
 
 unsigned unordered_reader(Moment set) {
   const std::uint32_t* const words = set_words(set);
-  if (words[0] <= watch.base) return kMostThreads;
-  if (words[1] == kClocks) {
+  const std::uint32_t kind = words[1] & kSetKind;
+  if (words[0] <= watch.base && !watch.has_agents) return kMostThreads;
+  if (kind == kClocks) {
     for (unsigned t = 0; t < watch.threads; ++t)
       if (words[2 + t] != 0 && !happened_before(words[2 + t], t)) return t;
+    return kMostThreads;
+  }
+  if (kind == kPairs) {
+    for (const std::uint32_t *pair = words + 2, *end = pair + 2 * kMostPairs; pair < end && pair[1] != 0; pair += 2)
+      if (!happened_before(pair[1], pair[0])) return pair[0];
     return kMostThreads;
   }
   for (unsigned i = 0; i < (watch.threads + 31) / 32; ++i)
@@ -297,17 +335,36 @@ unsigned unordered_reader(Moment set) {
 Moment with_reader(Moment set) {
   const std::uint32_t clock = clock_of(watch.now);
   std::uint32_t* words = set_words(set);
-  if (words[1] == kBitmap && words[0] == clock) {
+  const std::uint32_t kind = words[1] & kSetKind;
+  if (kind == kBitmap && words[0] == clock) {
     words[2 + watch.thread / 32] |= 1u << watch.thread % 32;
     return set;
   }
-  if (words[1] == kBitmap) {
-    if (unordered_reader(set) == kMostThreads) return watch.now;
+  if (kind == kPairs) {
+    for (std::uint32_t *pair = words + 2, *end = pair + 2 * kMostPairs; pair < end; pair += 2)
+      if (pair[1] == 0 || happened_before(pair[1], pair[0])) {  // unused, its own, or known to it
+        pair[0] = watch.thread;
+        pair[1] = clock;
+        words[0] = std::max(words[0], clock);
+        return set;
+      }
+  }
+  if (kind != kClocks) {
+    if (unordered_reader(set) == kMostThreads) {
+      drop_set(set);
+      return watch.now;
+    }
     const Moment clocks = new_set(words[0], kClocks);
-    const std::uint32_t* const bitmap = set_words(set);  // the sets may have moved
+    const std::uint32_t* const old = set_words(set);  // the sets may have moved
     std::uint32_t* const of = set_words(clocks) + 2;
-    for (unsigned t = 0; t < watch.threads; ++t)
-      if (bitmap[2 + t / 32] >> t % 32 & 1) of[t] = bitmap[0];
+    if (kind == kBitmap) {
+      for (unsigned t = 0; t < watch.threads; ++t)
+        if (old[2 + t / 32] >> t % 32 & 1) of[t] = old[0];
+    } else {
+      for (const std::uint32_t *pair = old + 2, *end = pair + 2 * kMostPairs; pair < end; pair += 2)
+        of[pair[0]] = pair[1];
+    }
+    drop_set(set);
     set = clocks;
     words = set_words(set);
   }
@@ -318,8 +375,15 @@ Moment with_reader(Moment set) {
 
 Moment two_readers(Moment first) {
   const std::uint32_t clock = clock_of(first);
+  const unsigned thread = thread_of(first);
+  if (thread >= watch.first_agent || watch.thread >= watch.first_agent || clock != clock_of(watch.now)) {
+    const Moment pair = new_set(clock, kPairs);
+    set_words(pair)[2] = thread;
+    set_words(pair)[3] = clock;
+    return with_reader(pair);
+  }
   const Moment set = new_set(clock, kBitmap);
-  set_words(set)[2 + thread_of(first) / 32] |= 1u << thread_of(first) % 32;
+  set_words(set)[2 + thread / 32] |= 1u << thread % 32;
   return with_reader(set);
 }
 

@@ -6,7 +6,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include <graft/kernels/simt/core.h>
 
@@ -16,7 +18,8 @@ namespace graft::simt::checker {
 extern bool active;
 inline bool enabled() { return active; }
 
-/// Told by the runtime before each grid: whether it is to be watched. Never is in a build whose kernels are not instrumented.
+/// Told by the runtime before each grid: whether it is to be watched. Never is in a build whose kernels are not
+/// instrumented.
 void set_active(bool on);
 
 // --- told by the scheduler ------------------------------------------------------------------------------------------
@@ -42,6 +45,15 @@ void join_all();
 /// after acquire.
 void release(const void* object, unsigned thread);
 void acquire(const void* object, unsigned thread);
+/// The present of the running thread, and whether the running thread has heard of such a moment of another.
+std::uint64_t moment();
+bool knows(std::uint64_t moment);
+/// What object `from` holds goes to `to`; `from` is as new.
+void pass_on(const void* from, const void* to);
+
+/// All threads of a block of the group have returned: whatever others do to its shared memory must have happened
+/// before.
+void block_leaves(unsigned rank);
 
 // --- accesses that the emulator performs for the running thread (asynchronous copies, ldmatrix, atomics)
 // ---------------
@@ -52,5 +64,42 @@ void write(const void* p, std::size_t bytes, Loc where);
 void will_write(const void* p, std::size_t bytes, Loc where);
 /// Atomic accesses do not race with one another.
 void atomic(const void* p, std::size_t bytes, Loc where);
+
+// --- asynchronous operations: bulk copies and wgmma -----------------------------------------------------------------
+// Their accesses happen as if by a thread of their own, an agent. It begins with what its issuer knows; nothing orders
+// it with anybody, its issuer included, before somebody learns of its end.
+
+/// Agents of the group: one a warpgroup for wgmma, and those that bulk copies take in turn.
+inline constexpr unsigned kWarpgroupAgents = 64, kCopyAgents = 64, kAgents = kWarpgroupAgents + kCopyAgents;
+
+/// What somebody knows who learns of an operation's end.
+struct Operation {
+  std::shared_ptr<const std::vector<std::uint32_t>> known;
+  std::uint32_t serial = 0;
+};
+
+/// The accesses up to end() are those of an operation that the running thread issues.
+Operation begin(unsigned agent);
+void end();
+/// The next agent for a bulk copy.
+unsigned copy_agent();
+
+/// As read() and write(), by an operation: ordinary writes to these bytes of shared memory must have been followed by
+/// fence.proxy.async of the writing thread.
+void async_read(const void* p, std::size_t bytes, Loc where);
+void async_write(const void* p, std::size_t bytes, Loc where);
+/// What async_write announced is there.
+void arrived(const void* p, std::size_t bytes);
+
+/// The operation is done, says an object (an mbarrier), or is seen to be by a thread.
+void tell(const Operation& operation, const void* object);
+void learn(const Operation& operation, unsigned thread);
+
+/// fence.proxy.async by a thread.
+void fence(unsigned thread);
+
+/// [begin, begin + bytes) of the thread's stack holds registers that wgmma works on: whoever touches it is told to
+/// registers_touched() of group.h.
+void watch_registers(unsigned thread, const void* begin, std::size_t bytes);
 
 }  // namespace graft::simt::checker

@@ -6,10 +6,12 @@
 //   base      all moments up to it happened before a barrier of the whole group: one number for everybody
 //   warp_base the same for the threads of one warp, after a __syncwarp
 //   overlay   a full vector, shared by the threads that left the same partial barrier; made by named barriers and
-//   mbarriers
-//             only, dropped at the next full barrier
-// A cell keeps the last write, and the reads since: one moment, or a set. Sets are bitmaps as long as all readers read
-// at the same clock (they nearly always do), else one clock a thread; a full barrier makes them all history at once.
+//             mbarriers only, dropped at the next full barrier
+// Asynchronous operations (bulk copies, wgmma) are threads too, the agents: numbered behind the real ones, never part
+// of a barrier, so that neither base nor warp_base speaks of them. What all threads know of them is in agent_base. A
+// cell keeps the last write, and the reads since: one moment, or a set. Sets are bitmaps as long as all readers read at
+// the same clock (they nearly always do), a few pairs of thread and clock, or one clock a thread. Without agents a full
+// barrier makes them all history at once; with them each goes when its cell is written.
 #pragma once
 
 #include <graft/kernels/simt/checker.h>
@@ -39,16 +41,24 @@ struct Watch {
   unsigned thread = 0, warp = 0;
   std::uint32_t warp_base = 0;
   const std::uint32_t* overlay = nullptr;  // nullptr: nothing beyond base and warp_base
+  // Where the thread's registers lie that wgmma works on, in its stack: checker_async.cpp.
+  std::uintptr_t registers = 0;
+  std::size_t register_bytes = 0;
   // The group.
   std::uint32_t base = 0;
   std::uint32_t launch_serial = 1, group_serial = 1,
                 serial = 1;  // the first of the launch, the first of the group, the present one
-  unsigned threads = 0;
+  unsigned threads = 0;      // agents included
+  unsigned first_agent = 0;
+  const std::uint32_t* agent_base = nullptr;
+  bool has_agents = false;  // some have been at work
+  unsigned left = 0;        // the blocks of the group that have returned, as bits
   // Sets of readers, in words: {highest clock, kind}, then a bitmap or a clock a thread. A set is named by its number,
   // counted through the whole group; those below first_set are history.
   std::uint32_t* sets = nullptr;
   std::uint64_t first_set = 0, next_set = 0;
   std::size_t set_capacity = 0;
+  std::uint32_t free_set[3] = {};  // of each kind the first that may be used again, as its place among the words + 1
   // The watched addresses; no bytes while nothing is watched.
   std::uintptr_t begin = 0;
   std::size_t bytes = 0;
@@ -68,8 +78,18 @@ struct Access {
 [[noreturn]] void report_race(const Access& access, Moment earlier, Place earlier_place, bool earlier_reads);
 void more_sets(std::size_t words);
 
+/// Asynchronous reads see ordinary writes only behind a fence: whether the write at this moment has one.
+bool is_fenced(Moment write);
+/// The running thread touches what lies between its registers that wgmma works on.
+void touch_registers(const void* p, std::size_t bytes, Kind kind, Place place);
+
 inline bool happened_before(std::uint32_t clock, unsigned thread) {
-  if (clock <= watch.base || thread == watch.thread) return true;
+  if (thread == watch.thread) return true;
+  if (thread >= watch.first_agent) {
+    if (clock <= watch.agent_base[thread - watch.first_agent]) return true;
+  } else if (clock <= watch.base) {
+    return true;
+  }
   if (thread / 32 == watch.warp && clock <= watch.warp_base) return true;
   return watch.overlay != nullptr && clock <= watch.overlay[thread];
 }
@@ -79,23 +99,50 @@ inline bool happened_before(Moment m) {
 
 // --- sets of readers ------------------------------------------------------------------------------------------------
 
-enum : std::uint32_t { kBitmap, kClocks };
+enum : std::uint32_t { kBitmap, kClocks, kPairs, kSetKind = 0xff, kSeveralCells = 0x100 };
+inline constexpr std::size_t kMostPairs = 4;
 
 inline std::uint64_t set_number(Moment read) { return read & (kFlag - 1); }
 inline bool is_history(Moment set) { return set_number(set) < watch.first_set || serial_of(set) < watch.serial; }
 inline std::uint32_t* set_words(Moment set) { return watch.sets + (set_number(set) - watch.first_set); }
 
+inline std::size_t set_size(std::uint32_t kind) {
+  return 2 + (kind == kBitmap ? (watch.threads + 31) / 32 : kind == kPairs ? 2 * kMostPairs : watch.threads);
+}
+
 inline Moment new_set(std::uint32_t clock, std::uint32_t kind) {
-  const std::size_t words = 2 + (kind == kBitmap ? (watch.threads + 31) / 32 : watch.threads);
-  const std::size_t used = watch.next_set - watch.first_set;
-  if (used + words > watch.set_capacity) more_sets(words);
-  std::uint32_t* const set = watch.sets + used;
+  const std::size_t words = set_size(kind);
+  std::size_t place = watch.next_set - watch.first_set;
+  if (watch.free_set[kind] != 0) {
+    place = watch.free_set[kind] - 1;
+    watch.free_set[kind] = watch.sets[place];
+  } else {
+    if (place + words > watch.set_capacity) more_sets(words);
+    watch.next_set += words;
+  }
+  std::uint32_t* const set = watch.sets + place;
   std::fill_n(set, words, 0u);
   set[0] = clock;
   set[1] = kind;
-  const Moment made = Moment{watch.serial} << kSerialBit | kFlag | watch.next_set;
-  watch.next_set += words;
-  return made;
+  return Moment{watch.serial} << kSerialBit | kFlag | (watch.first_set + place);
+}
+
+/// Nobody asks for this set any more.
+inline void drop_set(Moment set) {
+  std::uint32_t* const words = set_words(set);
+  if (words[1] & kSeveralCells) return;
+  const std::uint32_t kind = words[1] & kSetKind;
+  words[0] = watch.free_set[kind];
+  watch.free_set[kind] = static_cast<std::uint32_t>(words - watch.sets) + 1;
+}
+inline void forget_sets() {
+  watch.first_set = watch.next_set;
+  std::fill_n(watch.free_set, 3, 0u);
+}
+/// A cell is about to be copied.
+inline void share_set(const Cell& cell) {
+  if ((cell.read & kFlag) != 0 && serial_of(cell.read) >= watch.serial && !is_history(cell.read))
+    set_words(cell.read)[1] |= kSeveralCells;
 }
 
 /// A thread of the set that did not read before the present; kMostThreads when all did.
@@ -154,6 +201,7 @@ template <Kind kind>
       if (reader != kMostThreads)
         report_race(access, Moment{serial_of(read)} << kSerialBit | Moment{1} << kThreadBits | reader, cell.read_site,
                     true);
+      drop_set(read);
     }
   }
   if (cell.other >> 1 >= oldest && cell.other >> 1 < w.group_serial && !(kind == Kind::atomic && (cell.other & 1)))
@@ -172,6 +220,11 @@ inline Moment split_word(std::size_t word, Moment split, std::uint32_t oldest) {
   Cell& cell = shadow.words[word];
   Moment grain = serial_of(cell.write) >= oldest ? cell.write & kSplit : 0;
   if (grain >= split) return grain;
+  if (grain == 0) share_set(cell);
+  if (grain == kSplitHalves) {
+    share_set(shadow.halves[2 * word]);
+    share_set(shadow.halves[2 * word + 1]);
+  }
   Cell* const halves = shadow.halves + 2 * word;
   Cell* const bytes = shadow.bytes + 4 * word;
   const bool fresh = grain == 0 && is_void(cell, oldest);
@@ -231,7 +284,11 @@ void check_range(std::size_t offset, std::size_t bytes, Place place) {
 template <unsigned bytes, Kind kind>
 [[gnu::always_inline]] inline void check(const void* p, Place place) {
   const std::size_t offset = reinterpret_cast<std::uintptr_t>(p) - watch.begin;
-  if (offset >= watch.bytes) return;
+  if (offset >= watch.bytes) {
+    if (reinterpret_cast<std::uintptr_t>(p) - watch.registers < watch.register_bytes)
+      touch_registers(p, bytes, kind, place);
+    return;
+  }
   if (offset % bytes != 0) report_misaligned({offset, bytes, kind, place}, bytes);
   if constexpr (bytes < 4) return check_range<kind>(offset, bytes, place);
   const Access access{offset, bytes, kind, place};

@@ -1,3 +1,4 @@
+#include <graft/kernels/simt/checker_knowledge.h>
 #include <graft/kernels/simt/checker_report.h>
 
 #include <dlfcn.h>
@@ -80,8 +81,6 @@ Where resolve(Place place) {
   return result;
 }
 
-bool is_copy(Place place) { return place >= kNamed && tables().named[place - kNamed].copy; }
-
 const void* address_of(std::size_t offset) { return reservation().begin + offset; }
 
 std::string words(const Access& access) {
@@ -95,6 +94,7 @@ std::string words(const Access& access) {
 std::string describe_shared(std::size_t offset) {
   const auto touchable = [](std::size_t at) { return (shadow.state[at / 4] >> at % 4 & 1) != 0; };
   const std::size_t arena = offset / kArenaBytes * kArenaBytes, end = arena + kArenaBytes;
+  if (watch.left >> offset / kArenaBytes & 1) return "of a block that has returned";
   std::size_t below = offset, above = offset;
   while (below > arena && !touchable(below - 1)) --below;
   while (above < end && !touchable(above)) ++above;
@@ -127,6 +127,12 @@ std::string block_text(std::uint64_t linear) {
 
 std::string name_of(Moment moment, bool is_set) {
   const bool known = !is_set && clock_of(moment) != 0;
+  if (known && thread_of(moment) >= watch.first_agent) {
+    const std::string of = serial_of(moment) >= watch.group_serial
+                               ? thread_name(knowledge().issuer[thread_of(moment) - watch.first_agent])
+                               : block_text(tables().blocks[serial_of(moment) - tables().first_serial]);
+    return "an asynchronous operation of " + of;
+  }
   if (known && serial_of(moment) >= watch.group_serial) return thread_name(thread_of(moment));
   const dim3& block = tables().dims.block;
   const unsigned threads = block.x * block.y * block.z;
@@ -196,6 +202,9 @@ void say_misaligned(const Access& access, unsigned alignment) {
 
 std::uintptr_t anchor = find_anchor();
 
+bool is_copy(Place place) { return place >= kNamed && tables().named[place - kNamed].copy; }
+std::string text_of(Place place) { return resolve(place).text; }
+
 Place place_of(Loc where) { return number_of(where, false); }
 Place place_of_copy(Loc where) { return number_of(where, true); }
 
@@ -223,6 +232,40 @@ void report_race(const Access& access, Moment earlier, Place earlier_place, bool
 }
 void report_misaligned(const Access& access, unsigned alignment) {
   say_misaligned(access, alignment);
+  abandon_thread();
+}
+
+namespace {
+
+void say_unfenced(const Access& access, Moment write, Place write_place) {
+  report_failure(resolve(access.place).loc, "asynchronous " + words(access) +
+                                                " of shared memory, and the ordinary write at " +
+                                                resolve(write_place).text + " by " + name_of(write, false) +
+                                                ": that thread has not executed fence_proxy_async since");
+}
+void say_use_after_block(unsigned rank, Moment use, Place use_place, bool reads) {
+  const Where where = resolve(use_place);
+  const bool by_agent = thread_of(use) >= watch.first_agent;
+  report_failure(where.loc, std::string("the shared memory of ") + block_name(rank) + " is " +
+                                (reads ? "read" : "written") + " by " + name_of(use, false) +
+                                ", and nothing orders that before the block's end" +
+                                (by_agent ? " (nobody of the block has waited for it)" : ""));
+}
+
+}  // namespace
+
+void say_at(Place place, const std::string& text) {
+  const Where where = resolve(place);
+  report_failure(where.loc, where.text.find(" (in ") == std::string::npos ? text : text + " at " + where.text);
+}
+
+// The texts' memory is given back before the thread is abandoned, which unwinds nothing.
+void report_unfenced(const Access& access, Moment write, Place write_place) {
+  say_unfenced(access, write, write_place);
+  abandon_thread();
+}
+void report_use_after_block(unsigned rank, Moment use, Place use_place, bool reads) {
+  say_use_after_block(rank, use, use_place, reads);
   abandon_thread();
 }
 

@@ -4,6 +4,7 @@
 #include <graft/kernels/simt/checker_access.h>
 
 #include <cstdint>
+#include <string>
 
 namespace graft::simt::checker {
 
@@ -18,6 +19,18 @@ inline Place place_of(const void* return_address) {
 Place place_of(Loc where);
 /// The same for the start of an asynchronous copy.
 Place place_of_copy(Loc where);
+
+/// Whether the place is the start of an asynchronous copy.
+bool is_copy(Place place);
+
+/// An operation sees, or overwrites, what was written with no proxy fence after it.
+[[noreturn]] void report_unfenced(const Access& access, Moment write, Place write_place);
+/// A block has returned while others may use its shared memory.
+[[noreturn]] void report_use_after_block(unsigned rank, Moment use, Place use_place, bool reads);
+/// Any other text about an access of the running thread; abandon_thread() is the caller's to call.
+void say_at(Place place, const std::string& text);
+/// "file:line" of a place.
+std::string text_of(Place place);
 
 /// Which block a serial number stands for.
 void begin_groups(const LaunchDims& dims, std::uint32_t first_serial);

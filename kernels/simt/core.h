@@ -79,6 +79,8 @@ void report_failure(Loc where, std::string_view what);
 /// "block (x,y,z), thread (x,y,z)" of a thread of the running group (a block, or the blocks of a cluster, numbered in a
 /// row).
 std::string thread_name(unsigned thread);
+/// "block (x,y,z)" of a block of the running group.
+std::string block_name(unsigned block);
 
 /// Whether a kernel's thread is what runs at this moment.
 bool in_kernel();

@@ -69,4 +69,63 @@ void cp_async(void* to, const void* from, int bytes, int source_bytes, Loc where
 void cp_async_commit();
 void cp_async_wait(int keep, Loc where);
 
+// --- mbarriers (mbarrier.cpp) ---------------------------------------------------------------------------------------
+
+void mbarrier_init(std::uint64_t* barrier, unsigned count, Loc where);
+void mbarrier_invalidate(std::uint64_t* barrier, Loc where);
+/// `count` arrivals at a barrier of the thread's own block, after `bytes` more to wait for have been announced.
+void mbarrier_arrive(std::uint64_t* barrier, unsigned count, unsigned bytes, Loc where);
+/// One arrival at the barrier of the cluster's block `rank` that lies where `barrier` lies in this one.
+void mbarrier_arrive_remote(std::uint64_t* barrier, unsigned rank, Loc where);
+void mbarrier_expect(std::uint64_t* barrier, unsigned bytes, Loc where);
+/// Whether the phase of this parity is complete.
+bool mbarrier_test(std::uint64_t* barrier, unsigned parity, Loc where);
+void mbarrier_wait(std::uint64_t* barrier, unsigned parity, Loc where);
+
+void fence_mbarrier_init(Loc where);
+void fence_proxy_async(Loc where);
+
+// --- bulk copies (tma.cpp) ------------------------------------------------------------------------------------------
+
+/// Coordinates of a box, innermost first; of an im2col load with the filter's offsets.
+struct TensorPlace {
+  int rank;
+  int at[5];
+  bool im2col;
+  unsigned short offset[3];
+};
+/// To the same place in every block of the cluster that `blocks` names (as bits), each with its own barrier; 0: to the
+/// thread's own.
+void tensor_load(void* to, const void* map, std::uint64_t* barrier, const TensorPlace& place, unsigned blocks,
+                 Loc where);
+void tensor_store(const void* map, const void* from, const TensorPlace& place, Loc where);
+void tensor_prefetch(const void* map, Loc where);
+void bulk_load(void* to, const void* from, unsigned bytes, std::uint64_t* barrier, Loc where);
+void bulk_store(void* to, const void* from, unsigned bytes, Loc where);
+void bulk_commit(Loc where);
+/// Waits until at most `keep` of the thread's groups are under way, or (only_reads) still read shared memory.
+void bulk_wait(int keep, bool only_reads, Loc where);
+
+// --- wgmma (wgmma.cpp) ----------------------------------------------------------------------------------------------
+
+/// One wgmma.mma_async: d (64 x n) = a (64 x k) b (k x n) + (accumulate ? d : 0).
+struct Wgmma {
+  MmaType type;
+  int n;
+  float* d;
+  const std::uint32_t* a;  // registers; nullptr: a_descriptor counts
+  std::uint64_t a_descriptor, b_descriptor;
+  bool a_columns, b_rows;  // a lies by columns, b by rows (M, or N, innermost)
+  bool accumulate;
+  Loc where;
+};
+void wgmma(const Wgmma& operation);
+void wgmma_fence(Loc where);
+void wgmma_commit(Loc where);
+void wgmma_wait(int keep, Loc where);
+
+/// One lane of the warp, the same each time.
+bool elect_one(Loc where);
+void set_register_count(int count, Loc where);
+
 }  // namespace graft::simt

@@ -180,15 +180,24 @@ void prepare_cp_async();
 void drop_cp_async(const Thread& thread);
 
 void prepare_mbarriers();
-/// An asynchronous copy has brought (negative) bytes that the barrier waits for.
-void mbarrier_bytes(std::uint64_t* barrier, int bytes, Loc where);
+/// Whether a bulk copy that the running thread starts may complete on the barrier; refuses it where not.
+void check_completes_on(std::uint64_t* barrier, Loc where);
+/// A bulk copy of `thread` has brought the barrier its bytes.
+void mbarrier_bytes(std::uint64_t* barrier, unsigned bytes, const checker::Operation& operation, const Thread& thread,
+                    Loc where);
+/// " (phase 0: 1 of 2 arrivals missing)" where the thread waits for an mbarrier, else "".
+std::string mbarrier_state(const Thread& thread);
 
 void prepare_tma();
-/// Performs one asynchronous load that is under way; false when there is none.
+/// Performs one bulk load that is under way; false when there is none.
 bool perform_one_load();
 void check_stores_waited(const Thread& thread);
+/// The threads of the block have all returned: no load into its shared memory may be under way.
+void check_loads_done(const Thread& last);
 
 void prepare_wgmma();
 void check_wgmma_waited(const Thread& thread);
+/// The running thread touches its registers, or what lies between them: may it? `place` as the checker has it.
+void registers_touched(const void* p, std::size_t bytes, bool writes, std::uint32_t place);
 
 }  // namespace graft::simt

@@ -26,7 +26,10 @@ namespace {
 template <Kind kind>
 inline void range(const void* p, std::size_t bytes, const void* caller) {
   const std::size_t offset = reinterpret_cast<std::uintptr_t>(p) - watch.begin;
-  if (offset < watch.bytes && bytes > 0) check_range<kind>(offset, bytes, place_of(caller));
+  if (offset < watch.bytes && bytes > 0)
+    check_range<kind>(offset, bytes, place_of(caller));
+  else if (reinterpret_cast<std::uintptr_t>(p) - watch.registers < watch.register_bytes)
+    graft::simt::checker::touch_registers(p, bytes, kind, place_of(caller));
 }
 
 // As in the runtime of UndefinedBehaviorSanitizer.

@@ -58,10 +58,15 @@ void append(std::string& text, Hex piece) {
   for (int shift = 28; shift >= 0; shift -= 4) text += digits[piece.value >> shift & 15];
 }
 
+std::string block_name(unsigned block) {
+  std::string name = "block ";
+  append(name, group.block[block].index);
+  return name;
+}
+
 std::string thread_name(unsigned thread) {
   const Thread& t = group.thread[thread];
-  std::string name = "block ";
-  append(name, group.block_of(t).index);
+  std::string name = block_name(t.block);
   append(name, ", thread ");
   append(name, t.index);
   return name;

@@ -86,6 +86,7 @@ void report_deadlock() {
     report += t.waits;
     report += " at ";
     append(report, t.where);
+    report += mbarrier_state(t);
     if (!t.done && first == nullptr) first = &t;
   }
   fail(first, first != nullptr ? first->where : Loc{"?", 0}, report);
@@ -124,6 +125,9 @@ void end_thread(Thread& thread) {
   group.idle_rounds = 0;
   warp_without(thread);
   barriers_without(thread);
+  if (group.failed || group.block_of(thread).done < group.block_threads) return;
+  check_loads_done(thread);
+  if (checker::enabled() && !group.failed) checker::block_leaves(thread.block);
 }
 
 void run_fiber();

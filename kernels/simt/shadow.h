@@ -15,10 +15,11 @@ namespace graft::simt {
 
 inline constexpr std::uint8_t kTouchable = 0x0f, kWritten = 0xf0, kTouchableAndWritten = 0xff;
 
-/// A moment of a thread. Bits 0..12: the thread; 13..32: its clock; 33: a flag; 34, 35: how the word is split;
-/// 36..63: the serial number of the group of blocks that ran.
+/// A moment of a thread. Bits 0..13: the thread (asynchronous operations count as threads, behind the real ones);
+/// 14..32: its clock; 33: a flag; 34, 35: how the word is split; 36..63: the serial number of the group of blocks that
+/// ran.
 using Moment = std::uint64_t;
-inline constexpr int kThreadBits = 13, kClockBits = 20, kFlagBit = 33, kSplitBit = 34, kSerialBit = 36;
+inline constexpr int kThreadBits = 14, kClockBits = 19, kFlagBit = 33, kSplitBit = 34, kSerialBit = 36;
 inline constexpr Moment kFlag = Moment{1} << kFlagBit;  // of a write: atomic; of a read: a set of readers
 inline constexpr Moment kSplitHalves = Moment{1} << kSplitBit, kSplitBytes = Moment{2} << kSplitBit,
                         kSplit = Moment{3} << kSplitBit;
