@@ -2,9 +2,9 @@
 
 set(GRAFT_CUDA_ARCHITECTURES "80;90a" CACHE STRING "Architectures to build for: real code for each, and PTX of the first")
 
-# graft_nvcc_objects(<name> <source.cu>...): objects of the sources, linked into graft, with what ptxas said of each kernel
-# in <binary dir>/ptxas/<source>.log (the test of register spills reads it).
-function(graft_nvcc_objects name)
+# graft_nvcc_compile(<variable> <source.cu>...): objects of the sources, with what ptxas said of each kernel in
+# <binary dir>/ptxas/<source>.log (the test of register spills reads it).
+function(graft_nvcc_compile variable)
   list(GET GRAFT_CUDA_ARCHITECTURES 0 oldest)
   set(generate -gencode arch=compute_${oldest},code=compute_${oldest})
   foreach(architecture ${GRAFT_CUDA_ARCHITECTURES})
@@ -28,6 +28,12 @@ function(graft_nvcc_objects name)
       VERBATIM)
     list(APPEND objects ${object})
   endforeach()
+  set(${variable} ${objects} PARENT_SCOPE)
+endfunction()
+
+# graft_nvcc_objects(<name> <source.cu>...): the same, linked into graft.
+function(graft_nvcc_objects name)
+  graft_nvcc_compile(objects ${ARGN})
   add_custom_target(${name} DEPENDS ${objects})
   add_dependencies(graft ${name})
   set_source_files_properties(${objects} TARGET_DIRECTORY graft PROPERTIES GENERATED TRUE EXTERNAL_OBJECT TRUE)

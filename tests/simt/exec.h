@@ -22,7 +22,9 @@ struct Schedule {
 };
 inline std::string schedule_name(const testing::TestParamInfo<Schedule>& info) {
   const Order order = info.param.order;
-  return std::string(order == Order::Forward ? "forward" : order == Order::Reverse ? "reverse" : "random") +
+  return std::string(order == Order::Forward   ? "forward"
+                     : order == Order::Reverse ? "reverse"
+                                               : "random") +
          (info.param.lazy ? "_lazy" : "_eager");
 }
 inline const auto kSchedules =

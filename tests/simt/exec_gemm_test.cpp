@@ -28,8 +28,8 @@ struct Product {
   cudaError_t run() {
     const runtime::TensorMap map_a =
         runtime::make_tensor_map(dense(device_a, DType::bf16, {k, m}), {kDepth, kRows}, runtime::Swizzle::bytes128);
-    const runtime::TensorMap map_b = runtime::make_tensor_map(
-        dense(device_b, DType::bf16, {k, n}), {kDepth, kColumns / Cluster}, runtime::Swizzle::bytes128);
+    const runtime::TensorMap map_b = runtime::make_tensor_map(dense(device_b, DType::bf16, {k, n}),
+                                                              {kDepth, kColumns / Cluster}, runtime::Swizzle::bytes128);
     const runtime::TensorMap map_c = runtime::make_tensor_map(dense(c, DType::f32, {n, m}), {kColumns, 64});
     LaunchDims d = dims(1, kThreads, sizeof(Tiles), "hopper_gemm");
     const auto blocks = static_cast<unsigned>((m + kRows - 1) / kRows);
@@ -44,7 +44,8 @@ struct Product {
     for (int i = 0; i < m; ++i)
       for (int j = 0; j < n; ++j) {
         float sum = 0;
-        for (int l = 0; l < k; ++l) sum += a[static_cast<std::size_t>(i * k + l)] * b[static_cast<std::size_t>(j * k + l)];
+        for (int l = 0; l < k; ++l)
+          sum += a[static_cast<std::size_t>(i * k + l)] * b[static_cast<std::size_t>(j * k + l)];
         if (got[static_cast<std::size_t>(i * n + j)] != sum) return false;
       }
     return true;

@@ -20,8 +20,8 @@ std::vector<std::uint32_t> numbers(std::int64_t count) {
   return values;
 }
 
-// The 16-byte chunk `chunk` of row `row` under a swizzle of rows of `span` bytes, in 16 bytes: written down anew from the
-// tables of CUDA's programming guide, in rows and chunks.
+// The 16-byte chunk `chunk` of row `row` under a swizzle of rows of `span` bytes, in 16 bytes: written down anew from
+// the tables of CUDA's programming guide, in rows and chunks.
 unsigned swizzled_chunk(unsigned row, unsigned chunk, unsigned span) {
   if (span == 128) return row * 8 + (chunk ^ row % 8);
   if (span == 64) return row * 4 + (chunk ^ row / 2 % 4);
@@ -65,8 +65,7 @@ struct Words {
     const auto last = static_cast<std::size_t>(t.rank - 1);
     return (t.sizes[last] * t.strides[last] + 64) / 4;
   }
-  Words(int rank, const Sizes& sizes)
-      : layout(spaced(rank, sizes)), host(numbers(words_of(layout))), device(host) {
+  Words(int rank, const Sizes& sizes) : layout(spaced(rank, sizes)), host(numbers(words_of(layout))), device(host) {
     layout.data = device;
   }
   // 0 outside.
@@ -191,8 +190,12 @@ struct Convolution {
 };
 
 TEST_P(ExecTma, LoadsRowsOfAnIm2colMatrix) {
-  for (const Convolution& c : {Convolution{32, 7, 6, 2, 3, 1, 1, 1}, {32, 9, 5, 3, 3, 0, 1, 1}, {64, 8, 9, 2, 3, 1, 2, 1},
-                               {32, 11, 8, 2, 5, 2, 3, 1}, {32, 12, 9, 1, 3, 2, 2, 2}, {40, 5, 5, 3, 1, 0, 2, 1}}) {
+  for (const Convolution& c : {Convolution{32, 7, 6, 2, 3, 1, 1, 1},
+                               {32, 9, 5, 3, 3, 0, 1, 1},
+                               {64, 8, 9, 2, 3, 1, 2, 1},
+                               {32, 11, 8, 2, 5, 2, 3, 1},
+                               {32, 12, 9, 1, 3, 2, 2, 2},
+                               {40, 5, 5, 3, 1, 0, 2, 1}}) {
     const Words x(4, {c.channels, c.width, c.height, c.images});
     runtime::Im2col im2col;
     im2col.channels = 32;
@@ -232,27 +235,26 @@ TEST_P(ExecTma, LoadsIm2colOfOneAndThreeSpatialDimensions) {
   std::vector<std::uint32_t> expected;
   for (int pixel = 4; pixel < 19; ++pixel)
     for (int c = 0; c < 4; ++c) expected.push_back(line.at({c + 4, pixel % 10 - 1 + 2, pixel / 10}));
-  EXPECT_EQ((look<3, true>(runtime::make_im2col_map(line.layout, im2col), {{4, 3, 0}, {2}}, expected.size())), expected);
+  EXPECT_EQ((look<3, true>(runtime::make_im2col_map(line.layout, im2col), {{4, 3, 0}, {2}}, expected.size())),
+            expected);
   im2col.lower = {-1, 0, -1};
   im2col.upper = {0, -1, -1};  // 5 x 2 x 3 places an image
   expected.clear();
   for (int pixel = 22; pixel < 37; ++pixel)
     for (int c = 0; c < 4; ++c)
-      expected.push_back(
-          volume.at({c, pixel % 5 - 1 + 1, pixel / 5 % 2 + 1, pixel / 10 % 3 - 1 + 2, pixel / 30}));
-  EXPECT_EQ((look<5, true>(runtime::make_im2col_map(volume.layout, im2col), {{0, 1, 0, 1, 0}, {1, 1, 2}},
-                           expected.size())),
-            expected);
+      expected.push_back(volume.at({c, pixel % 5 - 1 + 1, pixel / 5 % 2 + 1, pixel / 10 % 3 - 1 + 2, pixel / 30}));
+  EXPECT_EQ(
+      (look<5, true>(runtime::make_im2col_map(volume.layout, im2col), {{0, 1, 0, 1, 0}, {1, 1, 2}}, expected.size())),
+      expected);
 }
 
 TEST_P(ExecTma, CopiesPlainRuns) {
   const std::vector<std::uint32_t> host = numbers(7 * 1024);
   const OnDevice<std::uint32_t> x(host), y(host.size());
-  expect_success(launch(swap_runs, dims(1, 64, sizeof(Box)), static_cast<std::uint32_t*>(x),
-                        static_cast<std::uint32_t*>(y), 7u));
+  expect_success(
+      launch(swap_runs, dims(1, 64, sizeof(Box)), static_cast<std::uint32_t*>(x), static_cast<std::uint32_t*>(y), 7u));
   const std::vector<std::uint32_t> got = y.values();
-  for (std::size_t i = 0; i < host.size(); ++i)
-    ASSERT_EQ(got[i], host[(6 - i / 1024) * 1024 + i % 1024]) << i;
+  for (std::size_t i = 0; i < host.size(); ++i) ASSERT_EQ(got[i], host[(6 - i / 1024) * 1024 + i % 1024]) << i;
 }
 
 TEST_P(ExecTma, SendsToAllBlocksOfACluster) {
@@ -305,7 +307,9 @@ TEST_F(TensorMaps, AreRefusedWithTheReason) {
   EXPECT_THAT(tiled(good, {64, 257}), HasSubstr("box[1] is 257, expected 1 to 256"));
   EXPECT_THAT(tiled(good, {6, 8}), HasSubstr("a row of the box is 24 bytes, expected a multiple of 16"));
   EXPECT_THAT(tiled(good, {64, 8}, Swizzle::bytes128), HasSubstr("this swizzle is for rows of 128"));
-  EXPECT_THAT(refusal([&] { runtime::make_tensor_map(good, {64, 8}, Swizzle::none, {1, 9, 1, 1, 1}); }),
+  EXPECT_THAT(refusal([&] {
+                runtime::make_tensor_map(good, {64, 8}, Swizzle::none, {1, 9, 1, 1, 1});
+              }),
               HasSubstr("steps[1] is 9"));
   EXPECT_THAT(refusal([&] { runtime::make_im2col_map(good, {}); }), HasSubstr("the rank is 2, expected 3 to 5"));
   const runtime::TensorLayout images = dense(x, DType::f32, {32, 4, 4, 2});

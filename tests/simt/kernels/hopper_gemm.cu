@@ -96,4 +96,7 @@ multiply(const __grid_constant__ runtime::TensorMap a, const __grid_constant__ r
   if constexpr (Cluster > 1) arch::cluster_sync();
 }
 
+// What nvcc is to build of the templates.
+[[maybe_unused]] static const std::tuple kInstances{&multiply<1>, &multiply<2>};
+
 }  // namespace graft::simt::hopper_gemm

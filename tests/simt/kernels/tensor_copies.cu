@@ -1,5 +1,5 @@
-// Boxes of tensors brought to shared memory, and from there, as it lies, to where the test looks at it. Compiled by nvcc
-// too.
+// Boxes of tensors brought to shared memory, and from there, as it lies, to where the test looks at it. Compiled by
+// nvcc too.
 #include <graft/kernels/cuda/arch/sm90.h>
 
 namespace graft::simt::tensor_copies {
@@ -84,7 +84,8 @@ add_one(const __grid_constant__ runtime::TensorMap x, const __grid_constant__ ru
     arch::mbarrier_arrive(&box->full);
   }
   if (threadIdx.x == 0) arch::mbarrier_arrive(&box->full);
-  while (!arch::mbarrier_try_wait(&box->full, 0)) {}
+  while (!arch::mbarrier_try_wait(&box->full, 0)) {
+  }
   for (unsigned i = threadIdx.x; i < words; i += blockDim.x) box->words[i] += 1;
   arch::fence_proxy_async();
   __syncthreads();
@@ -142,5 +143,20 @@ GRAFT_KERNEL(64) add_over_cluster(std::uint32_t* y) {
   y[blockIdx.x * 64 + threadIdx.x] = sum;
   arch::cluster_sync();
 }
+
+// What nvcc is to build of the templates.
+[[maybe_unused]] static const std::tuple kInstances{&look_at_box<1, false>,
+                                                    &look_at_box<2, false>,
+                                                    &look_at_box<3, false>,
+                                                    &look_at_box<4, false>,
+                                                    &look_at_box<5, false>,
+                                                    &look_at_box<3, true>,
+                                                    &look_at_box<4, true>,
+                                                    &look_at_box<5, true>,
+                                                    &add_one<1>,
+                                                    &add_one<2>,
+                                                    &add_one<3>,
+                                                    &add_one<4>,
+                                                    &add_one<5>};
 
 }  // namespace graft::simt::tensor_copies

@@ -10,9 +10,9 @@ inline constexpr unsigned kBytesOfA = 32 * 1024, kBytesOfB = 64 * 1024;
 // Where a matrix's parts lie in its image.
 struct Layout {
   runtime::Swizzle swizzle;
-  unsigned stride, leading;        // bytes, as wgmma_descriptor takes them
-  unsigned steps_a_part, part;     // steps of depth until the next part, and its distance in bytes
-  unsigned step;                   // bytes to the next step of depth within a part
+  unsigned stride, leading;     // bytes, as wgmma_descriptor takes them
+  unsigned steps_a_part, part;  // steps of depth until the next part, and its distance in bytes
+  unsigned step;                // bytes to the next step of depth within a part
 };
 
 GRAFT_DEVICE std::uint64_t descriptor(const unsigned char* image, const Layout& l, unsigned step) {
@@ -68,5 +68,13 @@ multiply(const std::uint32_t* a, Layout layout_a, const std::uint32_t* b, Layout
   GRAFT_UNROLL
   for (unsigned i = 0; i < N / 2; ++i) y[place(i)] = d[i];
 }
+
+// What nvcc is to build of the templates.
+[[maybe_unused]] static const std::tuple kInstances{
+    &multiply<__nv_bfloat16, 64, false, false, false>, &multiply<__nv_bfloat16, 64, true, false, false>,
+    &multiply<__nv_bfloat16, 256, false, true, false>, &multiply<__half, 64, true, true, false>,
+    &multiply<__half, 24, false, false, false>,        &multiply<arch::Tf32, 32, false, false, false>,
+    &multiply<__nv_bfloat16, 64, false, false, true>,  &multiply<__half, 64, false, true, true>,
+    &multiply<arch::Tf32, 64, false, false, true>};
 
 }  // namespace graft::simt::wgmma_products
