@@ -79,16 +79,23 @@ int copy_width(const T* data, std::initializer_list<std::int64_t> strides) {
   return static_cast<int>(sizeof(T));
 }
 
-/// Calls piece(into, row, position) for every 16 bytes of a shared tile, this thread's share of them.
-template <class Layout, int Threads, class T, class Piece>
+/// Calls piece(into, row, position) for every 16 bytes of a shared tile, this thread's share of them. Unrolled only
+/// where a piece is one copy: the addresses of more would not fit the registers beside the result.
+template <class Layout, int Threads, bool Unrolled, class T, class Piece>
 GRAFT_DEVICE void for_each_piece(T* to, const Piece& piece) {
   constexpr int n = kVectorLength<T>, per_run = Layout::kLength / n, pieces = Layout::kRows * per_run;
-  GRAFT_UNROLL
-  for (int round = 0; round < ceil_div(pieces, Threads); ++round) {
-    const int i = static_cast<int>(threadIdx.x) + round * Threads;
-    if (pieces % Threads != 0 && i >= pieces) break;
+  const auto visit = [&](int i) {
+    if (pieces % Threads != 0 && i >= pieces) return;
     const int row = i / per_run, position = i % per_run * n;
     piece(to + row * Layout::kPitch + position, row, position);
+  };
+  if constexpr (Unrolled) {
+    GRAFT_UNROLL
+    for (int round = 0; round < ceil_div(pieces, Threads); ++round)
+      visit(static_cast<int>(threadIdx.x) + round * Threads);
+  } else {
+    GRAFT_NO_UNROLL
+    for (int i = static_cast<int>(threadIdx.x); i < pieces; i += Threads) visit(i);
   }
 }
 
@@ -99,7 +106,7 @@ template <class Layout, int Threads, class Find, class T = typename Layout::Elem
 GRAFT_DEVICE void load_tile(T* to, int width, const Find& find) {
   constexpr int n = kVectorLength<T>, size = sizeof(T);
   if (width == 16) {
-    for_each_piece<Layout, Threads>(to, [&](T* into, int row, int position) {
+    for_each_piece<Layout, Threads, true>(to, [&](T* into, int row, int position) {
       const Run<T> run = find(row, position);
       arch::cp_async16(into, run.from, min(max(run.count, 0), n) * size);
     });
@@ -107,7 +114,7 @@ GRAFT_DEVICE void load_tile(T* to, int width, const Find& find) {
   }
   if constexpr (size <= 4) {
     if (size == 4 || width == 4) {
-      for_each_piece<Layout, Threads>(to, [&](T* into, int row, int position) {
+      for_each_piece<Layout, Threads, false>(to, [&](T* into, int row, int position) {
         GRAFT_UNROLL
         for (int i = 0; i < n; i += 4 / size) {
           const Run<T> run = find(row, position + i);
@@ -118,7 +125,7 @@ GRAFT_DEVICE void load_tile(T* to, int width, const Find& find) {
     }
   }
   if constexpr (size != 4)
-    for_each_piece<Layout, Threads>(to, [&](T* into, int row, int position) {
+    for_each_piece<Layout, Threads, false>(to, [&](T* into, int row, int position) {
       Vector<T, n> values;
       GRAFT_UNROLL
       for (int i = 0; i < n; ++i) {

@@ -59,22 +59,40 @@ GRAFT_DEVICE TilePosition tile_position(const Problem<T>& p) {
   return {first + within % rows, within / rows, rest % p.splits, rest / p.splits};
 }
 
-/// Starts the copies of an operand's tile: `outer` (m or n) from `at` on, k from `k` on, up to the ends.
+constexpr int kMost = 1 << 20;  // more than any tile is long
+
+/// Where a block's part of an operand begins, and how many of its runs exist on the side that is not K.
+template <class T>
+struct Operand {
+  const T* first;
+  std::int64_t stride;
+  int width, outer;
+  bool k_inside;
+};
+
+/// `outer` (m or n) from `at` on up to its end, k from `k` on.
+template <class T>
+GRAFT_DEVICE Operand<T> operand_of(const Matrix<T>& matrix, const T* data, bool k_inside, std::int64_t at,
+                                   std::int64_t end, std::int64_t k) {
+  data += k_inside ? at * matrix.stride + k : k * matrix.stride + at;
+  return {data, matrix.stride, matrix.width, left_from(end, at, kMost), k_inside};
+}
+
+/// Starts the copies of an operand's tile, from the k-th element of its part on, of which `inner` are left.
 template <class Layout, int Threads, bool KInside, class T>
-GRAFT_DEVICE void load_operand(T* to, const T* data, std::int64_t stride, int width, bool k_inside, std::int64_t at,
-                               std::int64_t end, std::int64_t k, std::int64_t k_end) {
-  constexpr int most = 1 << 20;  // more than any tile is long
-  const int outer = left_from(end, at, most), inner = left_from(k_end, k, most);
+GRAFT_DEVICE void load_operand(T* to, const Operand<T>& operand, std::int64_t k, int inner) {
+  const std::int64_t stride = operand.stride;
+  const int width = operand.width, outer = operand.outer;
   if constexpr (!is_half<T>) {
     // (k, outer) in shared memory, whichever is contiguous outside.
-    if (k_inside)
-      load_transposed<Layout, Threads>(to, TransposedRuns<T>{{data + at * stride + k, stride, outer, inner}});
+    if (operand.k_inside)
+      load_transposed<Layout, Threads>(to, TransposedRuns<T>{{operand.first + k, stride, outer, inner}});
     else
-      load_tile<Layout, Threads>(to, width, MatrixRuns<T>{data + k * stride + at, stride, inner, outer});
+      load_tile<Layout, Threads>(to, width, MatrixRuns<T>{operand.first + k * stride, stride, inner, outer});
   } else if constexpr (KInside) {
-    load_tile<Layout, Threads>(to, width, MatrixRuns<T>{data + at * stride + k, stride, outer, inner});
+    load_tile<Layout, Threads>(to, width, MatrixRuns<T>{operand.first + k, stride, outer, inner});
   } else {
-    load_tile<Layout, Threads>(to, width, MatrixRuns<T>{data + k * stride + at, stride, inner, outer});
+    load_tile<Layout, Threads>(to, width, MatrixRuns<T>{operand.first + k * stride, stride, inner, outer});
   }
 }
 
@@ -97,14 +115,16 @@ matmul_tiles(const Problem<T> p) {
   const std::int64_t row = static_cast<std::int64_t>(at.row) * Tile::kBm;
   const std::int64_t column = static_cast<std::int64_t>(at.column) * Tile::kBn, k_first = at.split * p.k_part;
   const std::int64_t k_end = p.k - k_first < p.k_part ? p.k : k_first + p.k_part;
+  const std::int64_t length = k_end - k_first;
+  const Operand<T> operand_a = operand_of(p.a, a, p.a.columns, row, p.m, k_first);
+  const Operand<T> operand_b = operand_of(p.b, b, !p.b.columns, column, p.n, k_first);
   Tile tile;
-  gemm_main_loop<Stages>(tile, shared, static_cast<int>(ceil_div<std::int64_t>(k_end - k_first, Tile::kBk)),
+  gemm_main_loop<Stages>(tile, shared, static_cast<int>(ceil_div<std::int64_t>(length, Tile::kBk)),
                          [&](int step, T* to_a, T* to_b) {
-                           const std::int64_t k = k_first + static_cast<std::int64_t>(step) * Tile::kBk;
-                           load_operand<typename Tile::ALayout, Tile::kThreads, AK>(to_a, a, p.a.stride, p.a.width,
-                                                                                    p.a.columns, row, p.m, k, k_end);
-                           load_operand<typename Tile::BLayout, Tile::kThreads, BK>(
-                               to_b, b, p.b.stride, p.b.width, !p.b.columns, column, p.n, k, k_end);
+                           const std::int64_t k = static_cast<std::int64_t>(step) * Tile::kBk;
+                           const int left = left_from(length, k, kMost);
+                           load_operand<typename Tile::ALayout, Tile::kThreads, AK>(to_a, operand_a, k, left);
+                           load_operand<typename Tile::BLayout, Tile::kThreads, BK>(to_b, operand_b, k, left);
                          });
   const int rows = left_from(p.m, row, Tile::kBm), columns = left_from(p.n, column, Tile::kBn);
   if (p.parts != nullptr) {
