@@ -19,14 +19,14 @@ template <class T, int Lanes, int V, int E>
 GRAFT_KERNEL(kRowThreads<Lanes>)
 softmax_rows(const T* x, T* y, std::int64_t rows, int n, bool log) {
   using C = Compute<T>;
-  GRAFT_SHARED(scratch, C[Lanes / kWarp]);
+  GRAFT_SHARED(scratch, C[2][Lanes / kWarp]);
   for (std::int64_t row = first_row<Lanes>(); row < rows; row += row_step<Lanes>()) {
     C value[E];
     load_row<Lanes, V>(x + row * n, n, static_cast<C>(-INFINITY), value);
     C greatest = value[0];
     GRAFT_UNROLL
     for (int i = 1; i < E; ++i) greatest = Max{}(greatest, value[i]);
-    greatest = row_reduce<Lanes>(greatest, scratch, Max{});
+    greatest = row_reduce<Lanes>(greatest, scratch[0], Max{});
     C sum = 0;
     GRAFT_UNROLL
     for (int i = 0; i < E; ++i) {
@@ -34,7 +34,7 @@ softmax_rows(const T* x, T* y, std::int64_t rows, int n, bool log) {
       sum += e;
       value[i] = log ? shifted : e;
     }
-    sum = row_reduce<Lanes>(sum, scratch, Add{});
+    sum = row_reduce<Lanes>(sum, scratch[1], Add{});
     const C factor = log ? std::log(sum) : 1 / sum;
     GRAFT_UNROLL
     for (int i = 0; i < E; ++i) value[i] = log ? value[i] - factor : value[i] * factor;
@@ -48,7 +48,7 @@ softmax_wide(const T* x, T* y, std::int64_t rows, std::int64_t n, bool log) {
   using C = Compute<T>;
   constexpr int E = kStretch<T>;
   constexpr C nothing = -INFINITY;
-  GRAFT_SHARED(scratch, C[kWide / kWarp]);
+  GRAFT_SHARED(scratch, C[2][kWide / kWarp]);
   for (std::int64_t row = first_row<kWide>(); row < rows; row += row_step<kWide>()) {
     const T* from = x + row * n;
     T* to = y + row * n;
@@ -65,8 +65,8 @@ softmax_wide(const T* x, T* y, std::int64_t rows, std::int64_t n, bool log) {
       greatest = next;
     }
     const C of_thread = greatest;
-    greatest = block_reduce<kWide>(greatest, scratch, Max{});
-    sum = block_reduce<kWide>(sum * std::exp(of_thread - greatest), scratch, Add{});
+    greatest = block_reduce<kWide>(greatest, scratch[0], Max{});
+    sum = block_reduce<kWide>(sum * std::exp(of_thread - greatest), scratch[1], Add{});
     const C factor = log ? std::log(sum) : 1 / sum;
     for (std::int64_t base = 0; base < n; base += kWide * E) {
       const int count = stretch<kWide, E>(base, n);
@@ -95,14 +95,16 @@ template <class T, int Lanes, int V, int E>
 GRAFT_KERNEL(kRowThreads<Lanes>)
 softmax_backward_rows(const T* y, const T* gy, T* gx, std::int64_t rows, int n, bool log) {
   using C = Compute<T>;
-  GRAFT_SHARED(scratch, C[Lanes / kWarp]);
+  GRAFT_SHARED(scratch, C[2][Lanes / kWarp]);
+  int turn = 0;
   for (std::int64_t row = first_row<Lanes>(); row < rows; row += row_step<Lanes>()) {
     C out[E], g[E], sum = 0;
     load_row<Lanes, V>(y + row * n, n, C(0), out);
     load_row<Lanes, V>(gy + row * n, n, C(0), g);
     GRAFT_UNROLL
     for (int i = 0; i < E; ++i) sum += gradient_term(out[i], g[i], log);
-    sum = row_reduce<Lanes>(sum, scratch, Add{});
+    sum = row_reduce<Lanes>(sum, scratch[turn], Add{});
+    turn ^= 1;
     GRAFT_UNROLL
     for (int i = 0; i < E; ++i) g[i] = gradient(out[i], g[i], sum, log);
     store_row<Lanes, V>(gx + row * n, n, g);
@@ -114,7 +116,8 @@ GRAFT_KERNEL(kWide)
 softmax_backward_wide(const T* y, const T* gy, T* gx, std::int64_t rows, std::int64_t n, bool log) {
   using C = Compute<T>;
   constexpr int E = kStretch<T>;
-  GRAFT_SHARED(scratch, C[kWide / kWarp]);
+  GRAFT_SHARED(scratch, C[2][kWide / kWarp]);
+  int turn = 0;
   for (std::int64_t row = first_row<kWide>(); row < rows; row += row_step<kWide>()) {
     const std::int64_t begin = row * n;
     C out[E], g[E], sum = 0;
@@ -125,7 +128,8 @@ softmax_backward_wide(const T* y, const T* gy, T* gx, std::int64_t rows, std::in
       GRAFT_UNROLL
       for (int i = 0; i < E; ++i) sum += gradient_term(out[i], g[i], log);
     }
-    sum = block_reduce<kWide>(sum, scratch, Add{});
+    sum = block_reduce<kWide>(sum, scratch[turn], Add{});
+    turn ^= 1;
     for (std::int64_t base = 0; base < n; base += kWide * E) {
       const int count = stretch<kWide, E>(base, n);
       load_row<kWide, V>(y + begin + base, count, C(0), out);
