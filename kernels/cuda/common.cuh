@@ -119,13 +119,14 @@ GRAFT_DEVICE T warp_reduce(T value, Combine combine) {
 }
 
 /// `combine` over all threads of a block of Threads (one-dimensional) in a fixed order; every thread gets the result.
-/// `scratch` is shared memory of Threads / 32 entries and may be used again after the next barrier.
+/// `scratch` is shared memory of Threads / 32 entries, which other threads may still read when this returns: the next
+/// reduction takes other scratch, and the one after it may take this again, as the barrier of the one between has
+/// parted them. Two scratches in turns spare the second barrier that each reduction would need.
 template <int Threads, class T, class Combine>
 GRAFT_DEVICE T block_reduce(T value, T* scratch, Combine combine) {
   constexpr int warps = Threads / kWarp;
   value = warp_reduce(value, combine);
   if constexpr (warps == 1) return value;
-  __syncthreads();  // whoever still reads the scratch of an earlier reduction
   if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = value;
   __syncthreads();
   value = scratch[0];

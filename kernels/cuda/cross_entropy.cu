@@ -46,7 +46,7 @@ cross_entropy_rows(const LossRows<T> r) {
   using C = Compute<T>;
   constexpr int E = V > 4 ? V : 4, kRows = kRowsPerBlock<Lanes>;  // more would spill
   constexpr C nothing = -INFINITY;
-  GRAFT_SHARED(scratch, C[Lanes / kWarp]);
+  GRAFT_SHARED(scratch, C[2][Lanes / kWarp]);
   GRAFT_SHARED(sums, double[kRows][2]);
   const bool leader = threadIdx.x % Lanes == 0, smooth = r.smoothing > 0;
   double losses = 0, weights = 0;  // of this row's thread 0
@@ -83,11 +83,11 @@ cross_entropy_rows(const LossRows<T> r) {
       }
     }
     const C of_thread = greatest;
-    greatest = row_reduce<Lanes>(greatest, scratch, Max{});
-    sum = row_reduce<Lanes>(sum * std::exp(of_thread - greatest), scratch, Add{});
+    greatest = row_reduce<Lanes>(greatest, scratch[0], Max{});
+    sum = row_reduce<Lanes>(sum * std::exp(of_thread - greatest), scratch[1], Add{});
     if (smooth) {
-      weighted = row_reduce<Lanes>(weighted, scratch, Add{});
-      all_weights = row_reduce<Lanes>(all_weights, scratch, Add{});
+      weighted = row_reduce<Lanes>(weighted, scratch[0], Add{});
+      all_weights = row_reduce<Lanes>(all_weights, scratch[1], Add{});
     }
     if (!leader) continue;
     const C log_sum = std::log(sum), log_sum_exp = greatest + log_sum;
@@ -124,14 +124,14 @@ cross_entropy_rows(const LossRows<T> r) {
 template <class W>
 GRAFT_KERNEL(kFinishThreads)
 cross_entropy_finish(const double* partial, int count, Reduction reduction, W* loss, W* scale) {
-  GRAFT_SHARED(scratch, double[kFinishThreads / kWarp]);
+  GRAFT_SHARED(scratch, double[2][kFinishThreads / kWarp]);
   double losses = 0, weights = 0;
   for (int i = threadIdx.x; i < count; i += kFinishThreads) {
     losses += partial[2 * i];
     weights += partial[2 * i + 1];
   }
-  losses = block_reduce<kFinishThreads>(losses, scratch, Add{});
-  weights = block_reduce<kFinishThreads>(weights, scratch, Add{});
+  losses = block_reduce<kFinishThreads>(losses, scratch[0], Add{});
+  weights = block_reduce<kFinishThreads>(weights, scratch[1], Add{});
   if (threadIdx.x != 0) return;
   const bool mean = reduction == Reduction::mean;
   *scale = static_cast<W>(mean ? 1 / weights : 1.0);  // infinite where every row is ignored

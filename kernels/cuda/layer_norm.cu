@@ -62,7 +62,7 @@ template <class T, int Lanes, int V, int E>
 GRAFT_KERNEL(kRowThreads<Lanes>)
 layer_norm_rows(const LayerNormRows<T> r) {
   using C = Compute<T>;
-  GRAFT_SHARED(scratch, C[Lanes / kWarp]);
+  GRAFT_SHARED(scratch, C[2][Lanes / kWarp]);
   const int n = static_cast<int>(r.n);
   const C count = static_cast<C>(n);
   if (const std::int64_t row = row_of_thread<Lanes>(); row < r.rows) {
@@ -75,8 +75,8 @@ layer_norm_rows(const LayerNormRows<T> r) {
       value[i] -= shift;
       sum += value[i];
     }
-    const C mean = row_reduce<Lanes>(sum, scratch, Add{}) / count;
-    const C squares = row_reduce<Lanes>(sum_of_squares<Lanes, V>(value, mean, n), scratch, Add{});
+    const C mean = row_reduce<Lanes>(sum, scratch[0], Add{}) / count;
+    const C squares = row_reduce<Lanes>(sum_of_squares<Lanes, V>(value, mean, n), scratch[1], Add{});
     const C inv_std = 1 / std::sqrt(squares / count + static_cast<C>(r.eps));
     GRAFT_UNROLL
     for (int i = 0; i < E; ++i) value[i] = (value[i] - mean) * inv_std;
@@ -93,7 +93,7 @@ GRAFT_KERNEL_RESIDENT(kWide, 2)  // for three ptxas would spill
 layer_norm_wide(const LayerNormRows<T> r) {
   using C = Compute<T>;
   constexpr int E = kStretch<T, V>;
-  GRAFT_SHARED(scratch, C[kWide / kWarp]);
+  GRAFT_SHARED(scratch, C[2][kWide / kWarp]);
   const C count = static_cast<C>(r.n);
   if (const std::int64_t row = row_of_thread<kWide>(); row < r.rows) {
     const T* x = r.x + row * r.n;
@@ -114,11 +114,11 @@ layer_norm_wide(const LayerNormRows<T> r) {
       GRAFT_UNROLL
       for (int i = 0; i < E; ++i) sum += value[i];
     });
-    const C mean = block_reduce<kWide>(sum, scratch, Add{}) / count;
+    const C mean = block_reduce<kWide>(sum, scratch[0], Add{}) / count;
     for_parts([&](std::int64_t, int columns, const C(&value)[E]) {
       squares += sum_of_squares<kWide, V>(value, mean, columns);
     });
-    squares = block_reduce<kWide>(squares, scratch, Add{});
+    squares = block_reduce<kWide>(squares, scratch[1], Add{});
     const C inv_std = 1 / std::sqrt(squares / count + static_cast<C>(r.eps));
     if (threadIdx.x == 0) {
       r.mean[row] = shift + mean;
@@ -196,7 +196,7 @@ template <class T, int Lanes, int V, int E>
 GRAFT_KERNEL(kRowThreads<Lanes>)
 layer_norm_backward_rows(const LayerNormGradient<T> r) {
   using C = Compute<T>;
-  GRAFT_SHARED(scratch, C[Lanes / kWarp]);
+  GRAFT_SHARED(scratch, C[2][Lanes / kWarp]);
   const int n = static_cast<int>(r.n);
   const C count = static_cast<C>(n);
   if (const std::int64_t row = row_of_thread<Lanes>(); row < r.rows) {
@@ -208,8 +208,8 @@ layer_norm_backward_rows(const LayerNormGradient<T> r) {
       sum += h[i];
       product += h[i] * xhat[i];
     }
-    const C first = row_reduce<Lanes>(sum, scratch, Add{}) / count;
-    const C second = row_reduce<Lanes>(product, scratch, Add{}) / count;
+    const C first = row_reduce<Lanes>(sum, scratch[0], Add{}) / count;
+    const C second = row_reduce<Lanes>(product, scratch[1], Add{}) / count;
     GRAFT_UNROLL
     for (int i = 0; i < E; ++i) h[i] = inv_std * (h[i] - first - xhat[i] * second);
     store_row<Lanes, V>(r.gx + row * r.n, n, h);
@@ -221,7 +221,7 @@ GRAFT_KERNEL(kWide)
 layer_norm_backward_wide(const LayerNormGradient<T> r) {
   using C = Compute<T>;
   constexpr int E = kStretch<T, V>;
-  GRAFT_SHARED(scratch, C[kWide / kWarp]);
+  GRAFT_SHARED(scratch, C[2][kWide / kWarp]);
   const C count = static_cast<C>(r.n);
   if (const std::int64_t row = row_of_thread<kWide>(); row < r.rows) {
     const C mean = r.mean[row], inv_std = r.inv_std[row];
@@ -234,8 +234,8 @@ layer_norm_backward_wide(const LayerNormGradient<T> r) {
         product += h[i] * xhat[i];
       }
     }
-    const C first = block_reduce<kWide>(sum, scratch, Add{}) / count;
-    const C second = block_reduce<kWide>(product, scratch, Add{}) / count;
+    const C first = block_reduce<kWide>(sum, scratch[0], Add{}) / count;
+    const C second = block_reduce<kWide>(product, scratch[1], Add{}) / count;
     for (std::int64_t base = 0; base < r.n; base += kWide * E) {
       const int columns = stretch<kWide, E>(base, r.n);
       load_gradient<kWide, V>(r, row, base, columns, mean, inv_std, xhat, h);

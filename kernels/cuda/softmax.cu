@@ -19,14 +19,14 @@ template <class T, int Lanes, int V, int E>
 GRAFT_KERNEL(kRowThreads<Lanes>)
 softmax_rows(const T* x, T* y, std::int64_t rows, int n, bool log) {
   using C = Compute<T>;
-  GRAFT_SHARED(scratch, C[Lanes / kWarp]);
+  GRAFT_SHARED(scratch, C[2][Lanes / kWarp]);
   if (const std::int64_t row = row_of_thread<Lanes>(); row < rows) {
     C value[E];
     load_row<Lanes, V>(x + row * n, n, static_cast<C>(-INFINITY), value);
     C greatest = value[0];
     GRAFT_UNROLL
     for (int i = 1; i < E; ++i) greatest = Max{}(greatest, value[i]);
-    greatest = row_reduce<Lanes>(greatest, scratch, Max{});
+    greatest = row_reduce<Lanes>(greatest, scratch[0], Max{});
     C sum = 0;
     GRAFT_UNROLL
     for (int i = 0; i < E; ++i) {
@@ -34,7 +34,7 @@ softmax_rows(const T* x, T* y, std::int64_t rows, int n, bool log) {
       sum += e;
       value[i] = log ? shifted : e;
     }
-    sum = row_reduce<Lanes>(sum, scratch, Add{});
+    sum = row_reduce<Lanes>(sum, scratch[1], Add{});
     const C factor = log ? std::log(sum) : 1 / sum;
     GRAFT_UNROLL
     for (int i = 0; i < E; ++i) value[i] = log ? value[i] - factor : value[i] * factor;
@@ -48,7 +48,7 @@ softmax_wide(const T* x, T* y, std::int64_t rows, std::int64_t n, bool log) {
   using C = Compute<T>;
   constexpr int E = kStretch<T, V>;
   constexpr C nothing = -INFINITY;
-  GRAFT_SHARED(scratch, C[kWide / kWarp]);
+  GRAFT_SHARED(scratch, C[2][kWide / kWarp]);
   if (const std::int64_t row = row_of_thread<kWide>(); row < rows) {
     const T* from = x + row * n;
     T* to = y + row * n;
@@ -65,8 +65,8 @@ softmax_wide(const T* x, T* y, std::int64_t rows, std::int64_t n, bool log) {
       greatest = next;
     }
     const C of_thread = greatest;
-    greatest = block_reduce<kWide>(greatest, scratch, Max{});
-    sum = block_reduce<kWide>(sum * std::exp(of_thread - greatest), scratch, Add{});
+    greatest = block_reduce<kWide>(greatest, scratch[0], Max{});
+    sum = block_reduce<kWide>(sum * std::exp(of_thread - greatest), scratch[1], Add{});
     const C factor = log ? std::log(sum) : 1 / sum;
     for (std::int64_t base = 0; base < n; base += kWide * E) {
       const int count = stretch<kWide, E>(base, n);

@@ -42,17 +42,6 @@ GRAFT_DEVICE double sum_of_squares(const T* x, std::int64_t begin, std::int64_t 
   return sums[0] + sums[1];
 }
 
-/// The sum over a block; thread 0 has it.
-GRAFT_DEVICE double block_sum(double value, double* scratch) {
-  value = warp_reduce(value, Add{});
-  if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = value;
-  __syncthreads();
-  double sum = scratch[0];
-  GRAFT_UNROLL
-  for (int w = 1; w < kThreads / kWarp; ++w) sum += scratch[w];
-  return sum;
-}
-
 GRAFT_KERNEL(kThreads) squared_norm_pieces(const List list, double* __restrict__ pieces) {
   GRAFT_SHARED(scratch, double[kThreads / kWarp]);
   const int block = static_cast<int>(blockIdx.x);
@@ -80,7 +69,7 @@ GRAFT_KERNEL(kThreads) squared_norm_pieces(const List list, double* __restrict__
     default:
       sum = sum_of_squares(static_cast<const float*>(list.data[t]), begin, end);
   }
-  sum = block_sum(sum, scratch);
+  sum = block_reduce<kThreads>(sum, scratch, Add{});
   if (threadIdx.x == 0) pieces[block] = sum;
 }
 
@@ -88,7 +77,7 @@ GRAFT_KERNEL(kThreads) squared_norm_finish(const double* __restrict__ pieces, st
   GRAFT_SHARED(scratch, double[kThreads / kWarp]);
   double sum = 0;
   for (std::int64_t i = threadIdx.x; i < count; i += kThreads) sum += pieces[i];
-  sum = block_sum(sum, scratch);
+  sum = block_reduce<kThreads>(sum, scratch, Add{});
   if (threadIdx.x == 0) *y = sum;
 }
 

@@ -44,7 +44,8 @@ struct Options {
   bool lazy_streams = false;  // SIMT_STREAMS=eager, lazy: the same for streams
   bool check = true;          // SIMT_CHECK=0: do not watch memory
   std::size_t shared_limit = 232448;  // bytes of shared memory that a block may have, static and dynamic together
-  Site omit{};                        // the barrier of this file and line does nothing (negative tests)
+  // The barrier of this file and line does nothing (negative tests); where a kernel is named, in that kernel only.
+  Site omit{};
 };
 /// The options in force; change them between launches only.
 Options& options();

@@ -40,7 +40,8 @@ void prepare_sites(const char* kernel) {
   // Names are compared by address below, and a name's memory may be used for another by now.
   if (kernel != kernel_name) std::fill(std::begin(seen), std::end(seen), Seen{});
   kernel_name = kernel != nullptr ? kernel : "";
-  omits = settings.omit.line != 0;
+  const Site& omit = settings.omit;
+  omits = omit.line != 0 && (omit.kernel.empty() || omit.kernel == kernel_name);
 }
 
 bool omitted(Loc where, const char* what) {

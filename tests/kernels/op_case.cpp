@@ -93,12 +93,9 @@ class ThreadCount {
 // Runs the case on one backend; false if it declines.
 bool run_on(const BackendTable& backend, const OpCase& op, DType dtype, const Maker& truth) {
   SCOPED_TRACE(std::string("backend ") + kernels::name(backend.id));
-  const std::uint64_t seed = seed_of(op.name);
-  const Device device{backend.device, 0};
-  Maker make(dtype, false, op.tolerance, seed, device);
-  const Launch launch = op.build(make);
-  make.seal();
-  if (const kernels::Support support = launch.supports(backend); !support.ok) {
+  const CaseRun first = run_case(op, dtype, backend);
+  const Maker& make = *first.tensors;
+  if (const kernels::Support& support = first.support; !support.ok) {
     EXPECT_FALSE(support.reason.empty()) << "declined without a reason";
     std::printf("%s %s on %s: declined: %s\n", op.name.c_str(), graft::name(dtype), kernels::name(backend.id),
                 support.reason.c_str());
@@ -106,8 +103,6 @@ bool run_on(const BackendTable& backend, const OpCase& op, DType dtype, const Ma
                                   support.reason);
     return false;
   }
-  launch.run(backend);
-  make.download();
   for (std::size_t i = 0; i < make.buffers().size(); ++i) {
     const Buffer& buffer = *make.buffers()[i];
     EXPECT_EQ(buffer.damage(), "") << buffer.name << " " << to_string(buffer.ref);
@@ -116,16 +111,12 @@ bool run_on(const BackendTable& backend, const OpCase& op, DType dtype, const Ma
 
   // The same bits again; and on the CPU with another number of threads, as parallel.h promises.
   std::vector<int> thread_counts = {num_threads()};
-  if (device.is_cpu()) thread_counts.push_back(3);
+  if (backend.device == DeviceType::cpu) thread_counts.push_back(3);
   for (const int threads : thread_counts) {
     ThreadCount scope(threads);
-    Maker again(dtype, false, op.tolerance, seed, device);
-    const Launch relaunch = op.build(again);
-    again.seal();
-    relaunch.run(backend);
-    again.download();
+    const CaseRun again = run_case(op, dtype, backend);
     for (std::size_t i = 0; i < make.buffers().size(); ++i)
-      EXPECT_TRUE(make.buffers()[i]->same_bytes(*again.buffers()[i]))
+      EXPECT_TRUE(make.buffers()[i]->same_bytes(*again.tensors->buffers()[i]))
           << make.buffers()[i]->name << " has other bits when the op runs again with " << threads
           << " threads instead of " << scope.previous();
   }
@@ -141,11 +132,7 @@ const BackendTable* vendor_backend(const Launch& launch, DeviceType device) {
 
 // Runs the case on the reference in double, then on every backend of `device`.
 void match_reference(const OpCase& op, DeviceType device) {
-  std::vector<DType> dtypes = op.dtypes;
-  // On the CPU f64 is the reference itself; the device has f64 kernels of its own.
-  if (device == DeviceType::cuda && std::find(dtypes.begin(), dtypes.end(), DType::f32) != dtypes.end())
-    dtypes.push_back(DType::f64);
-  for (const DType dtype : dtypes) {
+  for (const DType dtype : dtypes_on(op, device)) {
     SCOPED_TRACE(std::string("dtype ") + graft::name(dtype));
     Maker truth(dtype, true, op.tolerance, seed_of(op.name));
     const Launch launch = op.build(truth);
@@ -161,24 +148,43 @@ void match_reference(const OpCase& op, DeviceType device) {
   }
 }
 
-}  // namespace
-
-namespace {
-std::vector<std::vector<OpCase> (*)()>& families() {
-  static std::vector<std::vector<OpCase> (*)()> all;
+std::vector<OpFamily>& families() {
+  static std::vector<OpFamily> all;
   return all;
 }
+
 }  // namespace
 
-bool register_op_cases(std::vector<OpCase> (*cases)()) {
-  families().push_back(cases);
+std::vector<DType> dtypes_on(const OpCase& op, DeviceType device) {
+  std::vector<DType> dtypes = op.dtypes;
+  // On the CPU f64 is the reference itself; the device has f64 kernels of its own.
+  if (device == DeviceType::cuda && std::find(dtypes.begin(), dtypes.end(), DType::f32) != dtypes.end())
+    dtypes.push_back(DType::f64);
+  return dtypes;
+}
+
+CaseRun run_case(const OpCase& op, DType dtype, const BackendTable& backend) {
+  CaseRun run{std::make_unique<Maker>(dtype, false, op.tolerance, seed_of(op.name), Device{backend.device, 0}), {}};
+  const Launch launch = op.build(*run.tensors);
+  run.tensors->seal();
+  run.support = launch.supports(backend);
+  if (!run.support.ok) return run;
+  launch.run(backend);
+  run.tensors->download();
+  return run;
+}
+
+const std::vector<OpFamily>& op_families() { return families(); }
+
+bool register_op_cases(OpFamily family) {
+  families().push_back(std::move(family));
   return true;
 }
 
 std::vector<OpCase> all_op_cases() {
   std::vector<OpCase> all;
-  for (const auto& family : families())
-    for (OpCase& op : family()) all.push_back(std::move(op));
+  for (const OpFamily& family : families())
+    for (OpCase& op : family.cases()) all.push_back(std::move(op));
   return all;
 }
 

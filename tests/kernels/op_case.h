@@ -218,15 +218,35 @@ class OpCaseTest : public testing::TestWithParam<OpCase> {};
 /// Runs it on every backend of the CUDA device, the emulated one where there is no GPU.
 class DeviceOpCaseTest : public testing::TestWithParam<OpCase> {};
 
+/// The dtypes in which a case runs on a device: on the CUDA device also f64 where there is f32.
+std::vector<DType> dtypes_on(const OpCase& op, DeviceType device);
+
+/// A case as it ran once on a backend.
+struct CaseRun {
+  std::unique_ptr<Maker> tensors;  // with the results, in host memory
+  kernels::Support support;        // where it is no, nothing ran
+};
+
+/// Runs a case on a backend, once. The same call gives the same bits. Throws what the backend throws.
+CaseRun run_case(const OpCase& op, DType dtype, const kernels::BackendTable& backend);
+
 inline std::string case_name(const testing::TestParamInfo<OpCase>& info) { return info.param.name; }
 
-/// Every case of every family, for tests that go over all of them.
+/// The cases of one GRAFT_OP_CASES.
+struct OpFamily {
+  std::string name;
+  std::vector<OpCase> (*cases)();
+};
+inline void PrintTo(const OpFamily& family, std::ostream* out) { *out << family.name; }
+
+/// Every family, and every case of every family, for tests that go over all of them.
+const std::vector<OpFamily>& op_families();
 std::vector<OpCase> all_op_cases();
-bool register_op_cases(std::vector<OpCase> (*cases)());
+bool register_op_cases(OpFamily family);
 
 #define GRAFT_OP_CASES(family, cases)                                                      \
   INSTANTIATE_TEST_SUITE_P(family, OpCaseTest, testing::ValuesIn(cases), case_name);       \
   INSTANTIATE_TEST_SUITE_P(family, DeviceOpCaseTest, testing::ValuesIn(cases), case_name); \
-  [[maybe_unused]] const bool family##_registered = register_op_cases([] { return cases; })
+  [[maybe_unused]] const bool family##_registered = register_op_cases({#family, [] { return cases; }})
 
 }  // namespace graft::test
