@@ -6,6 +6,7 @@
 #include <graft/core/cuda.h>
 #include <graft/core/data/augment.h>
 #include <graft/core/data/dataset.h>
+#include <graft/core/data/device_batches.h>
 #include <graft/core/data/idx.h>
 #include <graft/core/data/loader.h>
 #include <graft/core/data/strokes.h>
@@ -16,7 +17,9 @@
 #include <graft/core/ops/view.h>
 #include <graft/core/optim/optimizer.h>
 #include <graft/core/optim/schedule.h>
+#include <graft/core/optim/step_state.h>
 #include <graft/core/random.h>
+#include <graft/core/step_graph.h>
 #include <graft/core/tensor.h>
 #include <graft/kernels/runtime/parallel.h>
 #include <graft/layers/init.h>

@@ -4,6 +4,7 @@
 #include <string>
 
 #include <graft/core/tensor.h>
+#include <graft/kernels/runtime/activity.h>
 #include <graft/kernels/runtime/device_memory.h>
 #include <graft/kernels/runtime/streams.h>
 
@@ -30,6 +31,10 @@ MemoryStats memory_stats(Device device = Device::cuda());
 void reset_peak_memory(Device device = Device::cuda());
 /// Waits for the device and gives memory that no tensor uses back to it.
 void release_cache(Device device = Device::cuda());
+
+/// What the host has done with devices so far: launches, copies, waits, allocations.
+using Activity = runtime::DeviceActivity;
+using runtime::device_activity;
 
 /// Tells that work on `stream` uses a tensor that was made on another stream: its memory is given to nobody else until
 /// that work is done.

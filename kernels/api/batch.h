@@ -52,7 +52,7 @@ constexpr std::array<float, 6> affine_row(const AffineAmounts& amounts, std::uin
 /// Batch number `step` of training, counted over all epochs: epoch e = step / batches, and in it the rows
 /// (step % batches) n .. + n of the epoch's order, batches = N / n of whole batches.
 ///
-/// images (N, C, H, W) u8 contiguous: x (n, C, H, W) channels-last, f32, bf16 or f16, is
+/// images (N, C, H, W) u8 contiguous: x (n, C, H, W) channels-last, floating, is
 /// (pixel - mean) / deviation, warped by affine_row where `augment` is enabled (bilinear; outside lies a pixel of 0).
 /// Or images (N, ..) floating, of x's dtype, contiguous (rows computed beforehand): x (n, ..) has the rows as they are,
 /// and there is no augmentation. labels (N) i64, y (n) i64; step a scalar i64, not negative.

@@ -78,8 +78,10 @@ void check_optim_param(Contract& c, const OptimParam& p, std::int64_t i, int sta
   if (states > 1) state("state1", p.state1);
   if (p.master.defined()) {
     same_order("master", p.master);
-    c.require(p.master.dtype == DType::f32 && (p.param.dtype == DType::bf16 || p.param.dtype == DType::f16), "params[",
-              i, "].master is ", p.master, " beside param ", p.param, ": expected f32 beside bf16 or f16");
+    const bool rounded = p.param.dtype == DType::bf16 || p.param.dtype == DType::f16;
+    c.require(rounded ? p.master.dtype == DType::f32 : p.param.dtype == DType::f64 && p.master.dtype == DType::f64,
+              "params[", i, "].master is ", p.master, " beside param ", p.param,
+              ": expected f32 beside bf16 or f16, or f64 beside f64");
   }
   if (p.mask.defined()) {
     same_order("mask", p.mask);

@@ -26,7 +26,6 @@ Support check_contract(const LoadBatchArgs& args) {
   const bool pixels = args.images.dtype == DType::u8;
   if (pixels) {
     c.rank("images", args.images, 4).floating("x", args.x).channels_last("x", args.x);
-    c.require(args.x.dtype != DType::f64, "x is ", args.x, ": expected f32, bf16 or f16");
   } else {
     c.floating("images", args.images).same_dtype("x", args.x, "images", args.images).contiguous("x", args.x);
     c.require(!args.augment.enabled(), "images is ", args.images, ": rows computed beforehand cannot be augmented");

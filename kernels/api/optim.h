@@ -9,9 +9,10 @@ namespace graft::kernels {
 struct OptimParam {
   TensorRef param, grad;     // one floating dtype
   TensorRef state0, state1;  // SGD: momentum buffer, -; Adam: first, second moment. f64 for f64 params, else f32
-  TensorRef master;  // f32, undefined for none: beside a bf16 or f16 param the value that is really trained; param
-                     // is it, rounded
-  TensorRef mask;    // u8 or bool, undefined for none: elements with 0 keep their bytes and their state
+  // undefined for none: f32 beside a bf16 or f16 param (f64 beside f64), the value that is really trained; param is
+  // it, rounded
+  TensorRef master;
+  TensorRef mask;  // u8 or bool, undefined for none: elements with 0 keep their bytes and their state
   double lr = 0;
   double weight_decay = 0;
   double multiplier = 1;  // scales the whole step, decay included, after the optimiser's own normalisation; 0: param

@@ -36,7 +36,7 @@ struct Entry {
   const void* grad;
   C* state0;
   C* state1;
-  float* master;
+  C* master;
   const std::uint8_t* mask;
   std::int64_t count;
   std::uint32_t first_block;  // of this launch's grid
@@ -161,24 +161,24 @@ GRAFT_DEVICE void update(const Rule& rule, const Entry<C>& entry, const Scalars<
     GRAFT_UNROLL
     for (int v = 0; v < V; ++v) on.at[v] = 1;
   }
-  // Only the 16-bit types have a master.
-  [[maybe_unused]] Packed<float, V> master;
-  if constexpr (is_half<T>)
+  constexpr bool kMaster = !std::is_same_v<T, float>;  // a float stands for itself
+  [[maybe_unused]] Packed<C, V> master;
+  if constexpr (kMaster)
     if (entry.master != nullptr) master = load<V>(entry.master + i);
   GRAFT_UNROLL
   for (int v = 0; v < V; ++v) {
     Element<C> e{widen(p.at[v]), state0.at[v], state1.at[v]};
-    if constexpr (is_half<T>)
+    if constexpr (kMaster)
       if (entry.master != nullptr) e.param = master.at[v];
     rule.step(scalars, entry.state0 != nullptr, e, widen(grad.at[v]));
     if (on.at[v] == 0) continue;
     p.at[v] = narrow<T>(e.param);
-    if constexpr (is_half<T>) master.at[v] = e.param;
+    if constexpr (kMaster) master.at[v] = e.param;
     state0.at[v] = e.state0;
     state1.at[v] = e.state1;
   }
   store(param, p);
-  if constexpr (is_half<T>)
+  if constexpr (kMaster)
     if (entry.master != nullptr) store(entry.master + i, master);
   if (entry.state0 != nullptr) store(entry.state0 + i, state0);
   if (entry.state1 != nullptr) store(entry.state1 + i, state1);
@@ -230,7 +230,7 @@ Entry<C> entry_of(const OptimParam& p, int states) {
   entry.grad = p.grad.data;
   if (states > 0) entry.state0 = p.state0.as<C>();
   if (states > 1) entry.state1 = p.state1.as<C>();
-  entry.master = p.master.defined() ? p.master.as<float>() : nullptr;
+  entry.master = p.master.defined() ? p.master.as<C>() : nullptr;
   entry.mask = p.mask.defined() ? p.mask.as<std::uint8_t>() : nullptr;
   entry.count = p.param.numel();
   return entry;

@@ -55,15 +55,16 @@ load_pixels(const std::uint8_t* __restrict__ images, T* __restrict__ x, Source s
   const std::int64_t first = blockIdx.y * kPiece, last = std::min(first + kPiece, area);
   for (std::int64_t i = first + threadIdx.x; i < last; i += kThreads)
     for (std::int64_t c = 0; c < s.channels; ++c)
-      out[i * s.channels + c] = narrow<T>(static_cast<float>((picture[c * area + i] - mean) / deviation));
+      out[i * s.channels + c] = narrow<T>(static_cast<Compute<T>>((picture[c * area + i] - mean) / deviation));
 }
 
 // The position in the picture is computed in double, so that all backends agree on which pixels are read; the
-// arithmetic on pixels is float's.
+// arithmetic on pixels is T's.
 template <class T>
 GRAFT_KERNEL(kThreads)
-load_warped_pixels(const std::uint8_t* __restrict__ images, T* __restrict__ x, Source source, Picture s, float mean,
-                   float deviation, AffineAmounts amounts) {
+load_warped_pixels(const std::uint8_t* __restrict__ images, T* __restrict__ x, Source source, Picture s, double mean,
+                   double deviation, AffineAmounts amounts) {
+  using C = Compute<T>;
   GRAFT_SHARED(theta, float[6]);
   const Place place = place_of(source);
   if (threadIdx.x == 0) {
@@ -88,18 +89,18 @@ load_warped_pixels(const std::uint8_t* __restrict__ images, T* __restrict__ x, S
     const double left = floor(u), top = floor(v);
     const std::int64_t w = inside ? static_cast<std::int64_t>(left) : 0,
                        h = inside ? static_cast<std::int64_t>(top) : 0;
-    const float fu = static_cast<float>(u - left), fv = static_cast<float>(v - top);
+    const C fu = static_cast<C>(u - left), fv = static_cast<C>(v - top);
     const bool west = w >= 0, east = w + 1 < s.width, north = h >= 0, south = h + 1 < s.height;
     for (std::int64_t c = 0; c < s.channels; ++c) {
-      float value = 0;
+      C value = 0;
       if (inside) {
         const std::uint8_t* const at = picture + c * area + h * s.width + w;
-        const float p00 = north && west ? at[0] : 0, p01 = north && east ? at[1] : 0;
-        const float p10 = south && west ? at[s.width] : 0, p11 = south && east ? at[s.width + 1] : 0;
-        const float above = p00 * (1 - fu) + p01 * fu, below = p10 * (1 - fu) + p11 * fu;
+        const C p00 = north && west ? at[0] : 0, p01 = north && east ? at[1] : 0;
+        const C p10 = south && west ? at[s.width] : 0, p11 = south && east ? at[s.width + 1] : 0;
+        const C above = p00 * (1 - fu) + p01 * fu, below = p10 * (1 - fu) + p11 * fu;
         value = above * (1 - fv) + below * fv;
       }
-      out[i * s.channels + c] = narrow<T>((value - mean) / deviation);
+      out[i * s.channels + c] = narrow<T>((value - static_cast<C>(mean)) / static_cast<C>(deviation));
     }
   }
 }
@@ -154,14 +155,12 @@ void run_load_batch(const LoadBatchArgs& args, Stream& stream) {
   const Picture s{args.x.shape[1], args.x.shape[2], args.x.shape[3]};
   const LaunchConfig config{.grid = grid_of(args.x.shape[0], s.height * s.width), .block = dim3(kThreads)};
   visit_floating(args.x.dtype, [&]<class T>(T) {
-    if constexpr (!std::is_same_v<T, double>) {
-      if (args.augment.enabled())
-        launch("load_warped_pixels", load_warped_pixels<T>, config, stream, args.images.as<const std::uint8_t>(),
-               args.x.as<T>(), source_of(args), s, args.mean, args.deviation, args.augment);
-      else
-        launch("load_pixels", load_pixels<T>, config, stream, args.images.as<const std::uint8_t>(), args.x.as<T>(),
-               source_of(args), s, args.mean, args.deviation);
-    }
+    if (args.augment.enabled())
+      launch("load_warped_pixels", load_warped_pixels<T>, config, stream, args.images.as<const std::uint8_t>(),
+             args.x.as<T>(), source_of(args), s, args.mean, args.deviation, args.augment);
+    else
+      launch("load_pixels", load_pixels<T>, config, stream, args.images.as<const std::uint8_t>(), args.x.as<T>(),
+             source_of(args), s, args.mean, args.deviation);
   });
 }
 

@@ -17,6 +17,7 @@
 #endif
 
 #include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/activity.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/runtime/streams.h>
@@ -100,6 +101,7 @@ LaunchScope::~LaunchScope() {
 void LaunchScope::finish(int status, std::array<unsigned, 3> grid, std::array<unsigned, 3> block,
                          std::size_t shared_bytes) const {
   if (status == cudaSuccess) [[likely]] {
+    count_one(activity_counters().launches);
     ring().add(kernel_, stream_.native);
     if (!synchronous_launches() || is_capturing(stream_)) return;
     status = cudaStreamSynchronize(static_cast<cudaStream_t>(stream_.native));

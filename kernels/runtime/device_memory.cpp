@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/activity.h>
 #include <graft/kernels/runtime/caching_allocator.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
@@ -122,6 +123,7 @@ CachingAllocator& device_allocator(int device) {
 
 void* device_allocate(std::size_t bytes, const Stream& stream) {
   check(stream.device.is_cuda(), "device_allocate: the stream is the CPU's");
+  if (bytes > 0) count_one(activity_counters().allocations);
   return device_allocator(stream.device.index).allocate(bytes, stream.native, current_name);
 }
 

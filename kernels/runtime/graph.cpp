@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/activity.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/runtime/device_allocator.h>
@@ -60,6 +61,7 @@ void Graph::launch(const Stream& stream) {
   impl_->launched->wait(stream);
   check_cuda(cudaGraphLaunch(impl_->exec, native(stream)), "cudaGraphLaunch", stream);
   impl_->launched->record(stream);
+  count_one(activity_counters().graph_launches);
 }
 
 GraphCapture::GraphCapture(Graph& graph, const Stream& stream) : graph_(graph), stream_(stream), scope_(stream) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/activity.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/runtime/streams.h>
@@ -152,6 +153,7 @@ void pinned_free_after(void* block, const Stream& stream) {
 bool is_pinned(const void* begin, std::size_t bytes) { return cache().holds(begin, bytes); }
 
 void copy_to_device(void* to, const void* from, std::size_t bytes, const Stream& stream) {
+  count_one(activity_counters().copies);
   if (bytes == 0) return;
   make_current(stream.device.index);
   refuse_in_capture("to the device", from, bytes, stream);
@@ -174,6 +176,7 @@ void copy_to_device(void* to, const void* from, std::size_t bytes, const Stream&
 }
 
 void copy_to_host(void* to, const void* from, std::size_t bytes, const Stream& stream) {
+  count_one(activity_counters().copies);
   if (bytes == 0) return;
   make_current(stream.device.index);
   refuse_in_capture("to the host", to, bytes, stream);
@@ -181,6 +184,7 @@ void copy_to_host(void* to, const void* from, std::size_t bytes, const Stream& s
 }
 
 void copy_on_device(void* to, const void* from, std::size_t bytes, const Stream& stream) {
+  count_one(activity_counters().copies);
   if (bytes == 0) return;
   make_current(stream.device.index);
   check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, native(stream)), "cudaMemcpyAsync", stream);

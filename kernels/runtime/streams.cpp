@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/activity.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/runtime/device_allocator.h>
@@ -98,6 +99,7 @@ void synchronize(const Stream& stream) {
   if (stream.device.is_cpu()) return;
   make_current(stream.device.index);
   refuse_while_capturing(stream, "waiting for the stream");
+  count_one(activity_counters().waits);
   check_cuda(cudaStreamSynchronize(native(stream)), "cudaStreamSynchronize", stream);
   check_faults(stream.device.index);
 }
@@ -134,7 +136,10 @@ bool Event::is_done() const {
   return true;
 }
 
-void Event::synchronize() const { GRAFT_CUDA(cudaEventSynchronize, static_cast<cudaEvent_t>(event_)); }
+void Event::synchronize() const {
+  count_one(activity_counters().waits);
+  GRAFT_CUDA(cudaEventSynchronize, static_cast<cudaEvent_t>(event_));
+}
 
 float Event::elapsed_ms(const Event& begin) const {
   check(timed_ && begin.timed_, "Event::elapsed_ms: both events must be made with timed = true");

@@ -14,12 +14,21 @@
 #include <graft/kernels/runtime/memory_observer.h>
 
 #include "device/device.h"
+#include "device/training.h"
 
 namespace graft {
 namespace {
 
+using test::Bytes;
+using test::bytes_of;
 using test::cpu;
+using test::everything;
+using test::expect_same_bits;
 using test::gpu;
+using test::kNormalization;
+using test::pictures;
+using test::small_mlp;
+using test::small_strokes_net;
 
 // Both backends compute in f32 and add in other orders: a sum of n products differs by about sqrt(n) 2^-24, here n <
 // 1200, so an output by 2e-6 of its size, and a gradient likewise. An update carries the difference to the next step,
@@ -27,66 +36,12 @@ using test::gpu;
 // where the loss feels it least. Measured over these runs the losses differ by up to 7e-6; four times that is allowed.
 constexpr double kLossTolerance = 3e-5;
 
-constexpr std::int64_t kClasses = 4;
-const data::Normalization kNormalization{100, 70};
-
-/// 8x8 pictures: a bright quarter says the class, over noise.
-data::Dataset pictures(std::int64_t count, std::uint64_t seed) {
-  Generator generator(seed);
-  data::Dataset set{.images = Tensor::empty({count, 1, 8, 8}, DType::u8),
-                    .labels = Tensor::empty({count}, DType::i64),
-                    .classes = kClasses,
-                    .class_names = {}};
-  auto* pixel = set.images.data<std::uint8_t>();
-  auto* label = set.labels.data<std::int64_t>();
-  for (std::int64_t i = 0; i < count; ++i) {
-    label[i] = i % kClasses;
-    for (int row = 0; row < 8; ++row)
-      for (int column = 0; column < 8; ++column)
-        *pixel++ = static_cast<std::uint8_t>(generator.below(140) + (2 * (row / 4) + column / 4 == label[i] ? 100 : 0));
-  }
-  return set;
-}
-
-std::shared_ptr<Sequential> small_mlp() {
-  return models::mlp({.in_features = 64, .hidden = {24}, .num_classes = kClasses, .dropout = 0.2});
-}
-std::shared_ptr<Sequential> small_strokes_net() {
-  return models::strokes_net({.num_classes = kClasses, .image_size = 8});
-}
-
-using Bytes = std::vector<std::pair<std::string, std::vector<unsigned char>>>;
-
-Bytes bytes_of(const Module& module) {
-  Bytes all;
-  for (const auto& [name, tensor] : module.state_dict()) {
-    const Tensor host = tensor.detach().to(cpu);
-    const auto* p = static_cast<const unsigned char*>(host.ref().data);
-    all.emplace_back(
-        name, std::vector<unsigned char>(p, p + host.numel() * static_cast<std::int64_t>(size_of(host.dtype()))));
-  }
-  return all;
-}
-
 void expect_close(const std::vector<double>& got, const std::vector<double>& want) {
   ASSERT_EQ(got.size(), want.size());
   ASSERT_FALSE(got.empty());
   for (std::size_t i = 0; i < got.size(); ++i)
     EXPECT_NEAR(got[i], want[i], kLossTolerance * std::max(1.0, want[i])) << "step " << i + 1;
 }
-
-void expect_same_bits(const Bytes& a, const Bytes& b, const std::function<bool(const std::string&)>& which) {
-  ASSERT_EQ(a.size(), b.size());
-  int compared = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    if (!which(a[i].first)) continue;
-    ++compared;
-    EXPECT_TRUE(a[i].second == b[i].second) << a[i].first;
-  }
-  EXPECT_GT(compared, 0);
-}
-
-bool everything(const std::string&) { return true; }
 
 // --- every optimiser ------------------------------------------------------------------------------------------------
 
