@@ -22,7 +22,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kFirstLossScale = 65536;    // PyTorch's
 constexpr std::int64_t kMostBadSteps = 100;  // in a row: far more than the scale needs to come down to 1
 constexpr std::int64_t kGroup = 64;          // steps given to the device before the host looks up
 
@@ -36,6 +35,8 @@ void check_options(const data::Dataset& dataset, const TrainOptions& o) {
   check(o.batch_size >= 1, "train: batch_size must be 1 or more, got ", o.batch_size);
   check(std::isfinite(o.lr) && o.lr > 0 && std::isfinite(o.head_lr) && o.head_lr >= 0,
         "train: lr must be positive and head_lr 0 or more, got ", o.lr, " and ", o.head_lr);
+  check(o.precision != DType::f16 || (o.loss_scale > 0 && std::isfinite(o.loss_scale)),
+        "train: loss_scale must be a positive number, got ", o.loss_scale);
   check(o.weight_decay >= 0 && o.clip_norm >= 0 && o.feature_norm >= 0 && o.warmup >= 0 && o.evaluate_every >= 0 &&
             o.patience >= 0,
         "train: weight_decay, clip_norm, feature_norm, warmup, evaluate_every and patience must be 0 or more");
@@ -318,7 +319,7 @@ class Run {
     for (std::int64_t step = 0; step < steps_; ++step) setup.state.lr_factor.push_back(factor_at(step));
     const std::vector<double> factors = setup.state.lr_factor;
     setup.state.clip_norm = o_.clip_norm;
-    setup.state.loss_scale = o_.precision == DType::f16 ? kFirstLossScale : 0;
+    setup.state.loss_scale = o_.precision == DType::f16 ? o_.loss_scale : 0;
     for (const auto& [name, tensor] : changing()) setup.changing.push_back(tensor);
     for (const Tensor& tensor : trained()) setup.changing.push_back(tensor);
     setup.fingerprint = [this] { return fingerprint(); };

@@ -51,9 +51,11 @@ struct TrainOptions {
   /// weights afterwards, so that one rate suits any features. 0: off. Needs everything below a Linear head frozen.
   double feature_norm = 0;
   /// What the network computes in. bf16, f16: parameters, activations and gradients; the values that are trained,
-  /// BatchNorm and the optimiser's state stay f32, and f32 is what the module is left in. f16 with a dynamic loss
-  /// scale.
+  /// BatchNorm and the optimiser's state stay f32, and f32 is what the module is left in.
   DType precision = DType::f32;
+  /// f16 only: what the loss is multiplied by at first, so that small gradients do not become 0 (the default is that of
+  /// PyTorch's GradScaler). The scale is dynamic: a step whose gradients are not finite is left out and halves it.
+  double loss_scale = 65536;
   /// On a CUDA device a step is captured as a CUDA graph and replayed, several steps a launch, with the same results to
   /// the bit. false: every step is run as it is written. Where a module cannot be captured, `log` says why.
   bool capture = true;

@@ -147,7 +147,10 @@ void run(const MatmulArgs& args, Stream&) {
   MatmulSpec spec;
   check(spec_of(args, spec), "matmul: run without a yes of supports");
   Primitive* whole = primitive(spec);
-  if (spec.batch * spec.m * spec.n * spec.k >= kSerialWork && whole->bits_depend_on_threads())
+  // Besides those whose sums the implementation always cuts by the number of threads, oneDNN may cut those with a
+  // transposed (a weight's gradient). Pieces cost nothing there; with b transposed they would pack b again each.
+  const bool packs_b = spec.a_col == 1 && spec.b_col != 1;
+  if (spec.batch * spec.m * spec.n * spec.k >= kSerialWork && (!packs_b || whole->bits_depend_on_threads()))
     run_in_pieces(args, spec);
   else
     whole->run(args.a.data, args.b.data, args.bias.data, args.y.data, args.b_tag);

@@ -143,7 +143,7 @@ template <class Layout, int Threads, class Find, class T = typename Layout::Elem
 GRAFT_DEVICE void load_transposed(T* to, const Find& find) {
   constexpr int across = 8, elements = Layout::kRows * Layout::kLength;
   static_assert(Layout::kRows % across == 0 && elements % Threads == 0 && sizeof(T) >= 4);
-  GRAFT_UNROLL
+  GRAFT_UNROLL_BY(4)  // more addresses at a time would not fit the registers beside the result
   for (int round = 0; round < elements / Threads; ++round) {
     const int i = static_cast<int>(threadIdx.x) + round * Threads;
     const int row = i % across + i / (across * Layout::kLength) * across, position = i / across % Layout::kLength;

@@ -4,6 +4,7 @@
 //   GRAFT_SHARED(tile, float[16][17]);     a static shared array (the type comes last: it may hold commas)
 //   GRAFT_DYNAMIC_SHARED(float, rows);     float* rows: the launch's dynamic shared memory, 1024-byte aligned
 //   GRAFT_UNROLL                           #pragma unroll
+//   GRAFT_UNROLL_BY(n)                     #pragma unroll n
 //   GRAFT_NO_UNROLL                        #pragma unroll 1: one copy of a body that is seldom run, or needs registers
 //   GRAFT_DEVICE                           a function of device code
 //   GRAFT_KERNEL(threads)                  a __global__ function of at most `threads` threads a block
@@ -35,6 +36,8 @@
   extern __shared__ __align__(1024) unsigned char graft_dynamic_shared_[]; \
   T* const name = reinterpret_cast<T*>(graft_dynamic_shared_)
 #define GRAFT_UNROLL _Pragma("unroll")
+#define GRAFT_UNROLL_BY(n) GRAFT_PRAGMA_(unroll n)
+#define GRAFT_PRAGMA_(...) _Pragma(#__VA_ARGS__)
 #define GRAFT_NO_UNROLL _Pragma("unroll 1")
 #define GRAFT_DEVICE __device__ __forceinline__
 #define GRAFT_KERNEL(threads) __global__ void __launch_bounds__(threads)
@@ -53,6 +56,7 @@
       ::graft::simt::static_shared(&name##_shared_key, sizeof(name##_shared_type), alignof(name##_shared_type)))
 #define GRAFT_DYNAMIC_SHARED(T, name) T* const name = static_cast<T*>(::graft::simt::dynamic_shared())
 #define GRAFT_UNROLL
+#define GRAFT_UNROLL_BY(n)
 #define GRAFT_NO_UNROLL
 #define GRAFT_DEVICE inline
 #define GRAFT_KERNEL(threads) __global__ void

@@ -212,6 +212,7 @@ update_parameters(const Batch<E, Rule, Bytes> batch) {
       update<V, T, Rule, Compute<T>>(rule, entry, scalars, i);
     scalars_from = begin + (end - begin) / V * V;
   }
+  GRAFT_NO_UNROLL
   for (std::int64_t i = scalars_from + threadIdx.x; i < end; i += kThreads)
     update<1, T, Rule, Compute<T>>(rule, entry, scalars, i);
 }

@@ -6,9 +6,9 @@
 namespace graft::simt {
 namespace {
 
-// Seen lately: nearly every barrier finds itself here, so that noting a site costs a comparison.
+// Seen lately in this kernel: nearly every barrier finds itself here, so that noting a site costs a comparison.
 struct Seen {
-  const char *kernel, *file;
+  const char* file;
   int line;
 };
 Seen seen[256];
@@ -18,7 +18,7 @@ std::vector<Site>& all() {
   return *sites;
 }
 
-const char* kernel_name = "";
+std::string kernel_name;
 bool omits = false;
 
 void note(Loc where, const char* what) {
@@ -37,9 +37,11 @@ void clear_sites() {
 }
 
 void prepare_sites(const char* kernel) {
-  // Names are compared by address below, and a name's memory may be used for another by now.
-  if (kernel != kernel_name) std::fill(std::begin(seen), std::end(seen), Seen{});
-  kernel_name = kernel != nullptr ? kernel : "";
+  if (kernel == nullptr) kernel = "";
+  if (kernel_name != kernel) {
+    std::fill(std::begin(seen), std::end(seen), Seen{});
+    kernel_name = kernel;
+  }
   const Site& omit = settings.omit;
   omits = omit.line != 0 && (omit.kernel.empty() || omit.kernel == kernel_name);
 }
@@ -47,8 +49,8 @@ void prepare_sites(const char* kernel) {
 bool omitted(Loc where, const char* what) {
   Seen& slot =
       seen[(static_cast<unsigned>(where.line) ^ reinterpret_cast<std::uintptr_t>(where.file) >> 4) % std::size(seen)];
-  if (slot.line != where.line || slot.file != where.file || slot.kernel != kernel_name) {
-    slot = {kernel_name, where.file, where.line};
+  if (slot.line != where.line || slot.file != where.file) {
+    slot = {where.file, where.line};
     note(where, what);
   }
   return omits && settings.omit.line == where.line && settings.omit.file == where.file;
