@@ -64,6 +64,7 @@ class Comparison {
     transfer::TrainResult trained;
     if (method == Method::scratch) {
       net = models::strokes_net({.num_classes = kDigits});
+      net->to(o_.device);
       trained = from_scratch(*net, labels);
     } else if (method == Method::random_frozen || method == Method::head_only) {
       Trunk& trunk = method == Method::head_only ? pretrained_trunk() : random_trunk();
@@ -135,6 +136,7 @@ class Comparison {
     auto net = models::strokes_net({.num_classes = kDigits});
     const std::string summary = transfer::copy_backbone(source_, *net).summary();
     if (result_.copied.empty()) result_.copied = summary;
+    net->to(o_.device);
     return net;
   }
 
@@ -149,7 +151,8 @@ class Comparison {
     Trunk& trunk = random_[seed_];
     if (!trunk.net) {
       trunk.net = models::strokes_net({.num_classes = kDigits});
-      calibrate_batch_norm(*trunk.net, held_out_strokes(seed_, 2048));
+      calibrate_batch_norm(*trunk.net, held_out_strokes(seed_, 2048));  // on the CPU, so that all devices start alike
+      trunk.net->to(o_.device);
     }
     return trunk;
   }
@@ -171,6 +174,7 @@ class Comparison {
     t.seed = seed_;
     t.normalization = kNormalization;
     t.augment = data::AffineAugment::handwriting();
+    t.precision = o_.precision;
     t.evaluate_every = curve_every(t.steps);
     t.progress = shower(Method::scratch);
     t.stop = o_.stop;
@@ -200,6 +204,7 @@ class Comparison {
     transfer::FineTuneOptions t;
     t.normalization = kNormalization;
     t.seed = seed_;
+    t.precision = o_.precision;
     t.progress = shower(method);
     t.stop = o_.stop;
     return t;

@@ -25,6 +25,8 @@ struct ComparisonOptions {
   std::vector<Method> strategies;
   std::int64_t steps = 0;  // 0: the recipe's
   std::string folder;      // for the fine-tuned weights, of the first seed
+  Device device = Device::cpu();
+  DType precision = DType::f32;
   std::function<bool()> stop{};
 };
 
@@ -43,8 +45,8 @@ struct FrozenCheck {
 /// The run that the report looks into: the label count nearest to ten, the first seed, the last strategy.
 struct Focus {
   std::int64_t labels = 0;
-  std::optional<Method> method;  // of the network; none when that run did not end
-  std::shared_ptr<Sequential> net;
+  std::optional<Method> method;     // of the network; none when that run did not end
+  std::shared_ptr<Sequential> net;  // on the CPU
   transfer::Evaluation evaluation;
   std::vector<MethodCurve> curves;
 };
@@ -59,7 +61,8 @@ struct ComparisonResult {
   bool interrupted = false;
 };
 
-/// `source`: the pretrained network. Throws Error when a class has fewer than the labels asked for.
+/// `source`: the pretrained network, on the CPU. Networks are trained on options.device, in options.precision. Throws
+/// Error when a class has fewer than the labels asked for.
 ComparisonResult compare(const Sequential& source, const data::Dataset& train, const data::Dataset& test,
                          const ComparisonOptions& options, Console& console);
 

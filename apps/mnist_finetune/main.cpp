@@ -11,6 +11,7 @@
 #include <graft/apps/mnist_finetune/interrupt.h>
 #include <graft/apps/mnist_finetune/options.h>
 #include <graft/apps/mnist_finetune/report.h>
+#include <graft/core/cuda.h>
 #include <graft/core/data/idx.h>
 #include <graft/core/io/file.h>
 #include <graft/core/random.h>
@@ -66,7 +67,7 @@ std::string now() {
 Report begin_report(const Options& o, const Digits& digits) {
   Report r;
   r.device = to_string(o.device);
-  r.processor = processor();
+  r.processor = o.device.is_cuda() ? cuda::device_name(o.device.index) : processor();
   r.started = now();
   r.threads = num_threads();
   r.versions = {{"graft", GRAFT_VERSION}, {"compiler", GRAFT_COMPILER}, {"onednn", GRAFT_ONEDNN_VERSION}};
@@ -78,6 +79,7 @@ Report begin_report(const Options& o, const Digits& digits) {
                 {"seeds", std::to_string(o.seeds)},
                 {"seed", std::to_string(o.seed)},
                 {"strategies", strategies},
+                {"precision", name(o.precision)},
                 {"steps", o.steps > 0 ? std::to_string(o.steps) : "400"},
                 {"pretrain_images", std::to_string(o.pretrain_images)}};
   r.train_images = digits.train.size();
@@ -135,17 +137,19 @@ int run(const Options& o, Console& console) {
                   " test images from ", o.mnist_folder()));
 
   console.say("\n1. The source task: strokes-1000");
-  r.source = learn_source({o.pretrain_images, o.seed, o.repretrain, o.data, interrupted}, console);
+  r.source =
+      learn_source({o.pretrain_images, o.seed, o.repretrain, o.data, o.device, o.precision, interrupted}, console);
   if (!r.source.interrupted) {
     char accuracy[96];
     std::snprintf(accuracy, sizeof accuracy, "  source accuracy %.1f%% on %s unseen drawings of %s classes",
-                  100 * r.source.accuracy, with_thousands(kHeldOutImages).c_str(),
+                  100 * r.source.accuracy, with_thousands(held_out_images(r.source.images)).c_str(),
                   with_thousands(kSourceClasses).c_str());
     console.say(accuracy);
 
     console.say("\n2. All layers but the last are copied, and trained on labelled digits");
-    r.comparison = compare(*r.source.net, digits.train, digits.test,
-                           {o.labels, o.seeds, o.seed, o.strategies, o.steps, o.out, interrupted}, console);
+    r.comparison =
+        compare(*r.source.net, digits.train, digits.test,
+                {o.labels, o.seeds, o.seed, o.strategies, o.steps, o.out, o.device, o.precision, interrupted}, console);
     if (!r.comparison.copied.empty()) console.say("  " + r.comparison.copied);
   }
   r.interrupted = r.source.interrupted || r.comparison.interrupted;

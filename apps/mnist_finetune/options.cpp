@@ -41,14 +41,20 @@ Device parse_device(const std::string& text) {
   return text == "cpu" ? Device::cpu() : Device::cuda();
 }
 
+DType parse_precision(const std::string& text) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
+    if (text == name(dtype)) return dtype;
+  fail("--precision: unknown type '", text, "', expected f32, bf16 or f16");
+}
+
 }  // namespace
 
 CommandLine parse_command_line(const std::vector<std::string>& arguments) {
   CommandLine line;
   Options& o = line.options;
   bool full = false;
-  std::string labels, seeds = "1", seed = "1", strategy = "all", device = "cpu", threads = "0", steps = "0",
-                      images = "100000";
+  std::string labels, seeds = "1", seed = "1", strategy = "all", device = "cpu", precision = "f32", threads = "0",
+                      steps = "0", images = "100000";
   CLI::App app(
       "Pretrains a small network on strokes-1000 (made-up pen glyphs), copies all layers but the last, and fine-tunes "
       "it\non a few labelled MNIST digits: option 1 trains the head only, option 2 all layers. Compares both with "
@@ -70,6 +76,9 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
   app.add_option("--steps", steps, "training steps of scratch and option 2 (default: the recipe's 400)")
       ->type_name("N");
   app.add_option("--device", device, "cpu or cuda (default cpu)")->type_name("NAME");
+  app.add_option("--precision", precision,
+                 "f32, bf16 or f16: what networks compute in while they are trained (default f32)")
+      ->type_name("NAME");
   app.add_option("--threads", threads, "CPU threads (default: all cores)")->type_name("N");
   app.add_option("--data", o.data, "folder of the pretrained weights, with MNIST in mnist/ (default data)")
       ->type_name("DIR");
@@ -96,6 +105,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
   o.seed = static_cast<std::uint64_t>(number("--seed", seed, 0, kLargest));
   o.strategies = parse_strategy_option(strategy);
   o.device = parse_device(device);
+  o.precision = parse_precision(precision);
   o.threads = static_cast<int>(number("--threads", threads, 0, 4096));
   o.steps = number("--steps", steps, 0, 1'000'000);
   // A batch is the least that BatchNorm and the schedule make sense with; ten million drawings take 8 GB.

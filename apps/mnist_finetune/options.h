@@ -7,6 +7,7 @@
 
 #include <graft/apps/mnist_finetune/methods.h>
 #include <graft/kernels/api/device.h>
+#include <graft/kernels/api/dtype.h>
 
 namespace graft::demo {
 
@@ -19,7 +20,8 @@ struct Options {
   std::uint64_t seed = 1;
   std::vector<Method> strategies = {Method::head_only, Method::all_layers};
   Device device = Device::cpu();
-  int threads = 0;  // 0: the library's default
+  DType precision = DType::f32;  // that networks are trained in
+  int threads = 0;               // 0: the library's default
   std::int64_t pretrain_images = 100'000;
   bool repretrain = false;
   std::int64_t steps = 0;  // of scratch and option 2; 0: the recipe's

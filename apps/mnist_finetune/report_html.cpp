@@ -254,7 +254,7 @@ std::string details_section(const Report& r) {
   if (s.accuracy >= 0)
     item("source task",
          cat(with_thousands(s.images), " drawings, ", with_thousands(s.steps), " steps, ", percent(s.accuracy), " of ",
-             with_thousands(kHeldOutImages), " unseen drawings right (chance 0.1%)",
+             with_thousands(held_out_images(s.images)), " unseen drawings right (chance 0.1%)",
              s.reused ? "; read from an earlier run's file" : ""));
   item("pretraining", cat(format_duration(s.seconds), ", ", format_rate(s.images_per_second, "images")));
   for (const auto& [method, rate] : r.comparison.images_per_second) item(title(method), format_rate(rate, "images"));

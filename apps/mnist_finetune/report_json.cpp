@@ -25,7 +25,7 @@ json source_of(const SourceTask& source) {
   json all = {
       {"task", "strokes-1000"},     {"classes", kSourceClasses}, {"images", source.images},
       {"steps", source.steps},      {"seconds", source.seconds}, {"images_per_second", source.images_per_second},
-      {"reused", source.reused},    {"file", source.file},       {"held_out_images", kHeldOutImages},
+      {"reused", source.reused},    {"file", source.file},       {"held_out_images", held_out_images(source.images)},
       {"accuracy", source.accuracy}};
   if (source.accuracy < 0) all["accuracy"] = nullptr;
   return all;

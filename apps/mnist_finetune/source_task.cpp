@@ -49,7 +49,8 @@ data::Dataset draw(const SourceOptions& options, Console& console) {
 }  // namespace
 
 std::string source_file(const SourceOptions& o) {
-  return cat(o.folder, "/strokes1000-", o.images, "-seed", o.seed, "-v1.safetensors");
+  const std::string precision = o.precision == DType::f32 ? "" : cat("-", name(o.precision));
+  return cat(o.folder, "/strokes1000-", o.images, "-seed", o.seed, precision, "-v2.safetensors");
 }
 
 std::map<std::string, std::string> source_settings(const SourceOptions& o) {
@@ -58,6 +59,7 @@ std::map<std::string, std::string> source_settings(const SourceOptions& o) {
           {"seed", std::to_string(o.seed)},
           {"steps", std::to_string(source_steps(o.images))},
           {"recipe", cat("adamw, rate ", kPeakRate, ", decay ", kWeightDecay, ", batch ", kBatch)},
+          {"precision", name(o.precision)},
           {"normalization", cat("(pixel - ", kNormalization.mean, ") / ", kNormalization.deviation)}};
 }
 
@@ -109,6 +111,8 @@ void write_source(const SourceOptions& options, const SourceTask& task) {
   io::write_safetensors(source_file(options), task.net->state_dict(), metadata);
 }
 
+std::int64_t held_out_images(std::int64_t images) { return std::min(images, kMostHeldOutImages); }
+
 data::Dataset held_out_strokes(std::uint64_t seed, std::int64_t images) {
   return data::make_strokes({.classes = kSourceClasses, .images = images, .seed = seed, .first_index = kHeldOutIndex});
 }
@@ -135,6 +139,7 @@ SourceTask learn_source(const SourceOptions& options, Console& console) {
   }
   manual_seed(options.seed);
   task.net = models::strokes_net({.num_classes = kSourceClasses});
+  task.net->to(options.device);
 
   transfer::TrainOptions train;
   train.phase = "pretraining";
@@ -145,6 +150,7 @@ SourceTask learn_source(const SourceOptions& options, Console& console) {
   train.warmup = std::min<std::int64_t>(200, train.steps / 10);
   train.seed = options.seed;
   train.normalization = kNormalization;
+  train.precision = options.precision;
   train.stop = options.stop;
   train.progress = [&](const transfer::Progress& p) {
     char loss[32];
@@ -158,10 +164,13 @@ SourceTask learn_source(const SourceOptions& options, Console& console) {
   task.images_per_second = result.images_per_second;
   task.curve = result.curve;
   task.interrupted = result.interrupted;
+  if (!task.interrupted)
+    task.accuracy =
+        transfer::evaluate(*task.net, held_out_strokes(options.seed, held_out_images(options.images)), kNormalization)
+            .accuracy;
+  task.net->to(Device::cpu());
   if (task.interrupted) return task;
 
-  task.accuracy =
-      transfer::evaluate(*task.net, held_out_strokes(options.seed, kHeldOutImages), kNormalization).accuracy;
   write_source(options, task);
   task.file = source_file(options);
   console.say(cat("  trained ", with_thousands(task.steps), " steps in ", format_duration(task.seconds), " (",

@@ -27,8 +27,8 @@ namespace {
 class MnistFinetune : public ::testing::Test {
  protected:
   /// Starts the program in the test's folder; what it prints goes to "log".
-  pid_t start(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), GRAFT_MNIST_FINETUNE);
+  pid_t start(std::vector<std::string> arguments, const char* program = GRAFT_MNIST_FINETUNE) {
+    arguments.insert(arguments.begin(), program);
     test::put_file(folder_ / "log", "");
     const pid_t child = fork();
     if (child != 0) return child;
@@ -47,14 +47,16 @@ class MnistFinetune : public ::testing::Test {
     waitpid(child, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
-  int run(const std::vector<std::string>& arguments) { return wait_for(start(arguments)); }
+  int run(const std::vector<std::string>& arguments, const char* program = GRAFT_MNIST_FINETUNE) {
+    return wait_for(start(arguments, program));
+  }
   std::string log() const { return test::get_file(folder_ / "log"); }
 
-  void write_digits() {
+  void write_digits(std::int64_t test_images = 300) {
     std::filesystem::create_directories(folder_ / "data/mnist");
     for (const bool train : {true, false}) {
-      const data::Dataset glyphs =
-          data::make_strokes({.classes = 10, .images = train ? 200 : 300, .seed = 9, .first_index = train ? 0 : 1000});
+      const data::Dataset glyphs = data::make_strokes(
+          {.classes = 10, .images = train ? 200 : test_images, .seed = 9, .first_index = train ? 0 : 1000});
       const std::string prefix = folder_ / (train ? "data/mnist/train" : "data/mnist/t10k");
       data::write_idx(prefix + "-images-idx3-ubyte", glyphs.images.reshape({glyphs.size(), 28, 28}));
       const std::vector<std::uint8_t> labels = glyphs.labels.to_vector<std::uint8_t>();
@@ -96,6 +98,35 @@ TEST_F(MnistFinetune, LeavesReportsAndWeights) {
   for (std::size_t i = 0; i < 8; ++i)
     EXPECT_EQ(again.at("results").at(i).at("accuracy"), report.at("results").at(i).at("accuracy")) << i;
 }
+
+#ifdef GRAFT_EMULATED_MNIST_FINETUNE
+// The whole table, reduced: pretraining, the four methods, the report; on the device as on the CPU.
+TEST_F(MnistFinetune, RunsOnTheDevice) {
+  write_digits(50);
+  // What the checker finds, the tests of the kernels look for at smaller sizes; here it would take minutes.
+  setenv("SIMT_CHECK", "0", 1);
+  const auto report_of = [&](const std::string& device) {
+    const std::vector<std::string> arguments = {"--labels",  "6", "--pretrain-images", "128",      "--steps", "2",
+                                                "--threads", "1", "--repretrain",      "--device", device};
+    EXPECT_EQ(run(arguments, GRAFT_EMULATED_MNIST_FINETUNE), 0) << log();
+    return nlohmann::json::parse(test::get_file(folder_ / "out/report.json"));
+  };
+  const auto cpu = report_of("cpu"), cuda = report_of("cuda");
+  EXPECT_EQ(cuda.at("device"), "cuda:0");
+  EXPECT_NE(cuda.at("processor"), cpu.at("processor")) << "the GPU's name is expected";
+  EXPECT_EQ(cuda.at("frozen").at("intact"), true);
+  ASSERT_EQ(cuda.at("results").size(), 4u);
+  // Both sum in other orders, so that of 50 images one near the border between two classes may change sides.
+  for (std::size_t i = 0; i < 4; ++i) {
+    const auto &here = cpu.at("results").at(i), &there = cuda.at("results").at(i);
+    EXPECT_EQ(there.at("method"), here.at("method"));
+    EXPECT_NEAR(there.at("accuracy").get<double>(), here.at("accuracy").get<double>(), 0.0201) << here.at("method");
+  }
+  // The pretrained network lies in its file as the CPU reads it.
+  const auto weights = io::read_safetensors(folder_ / "out/all_layers-6-labels.safetensors");
+  EXPECT_TRUE(weights.at("fc.weight").device().is_cpu());
+}
+#endif
 
 TEST_F(MnistFinetune, AnInterruptKeepsWhatWasFinishedAndExitsWith130) {
   write_digits();
