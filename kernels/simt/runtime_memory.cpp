@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <type_traits>
 
 #include <graft/kernels/runtime/memory_observer.h>
 #include <graft/kernels/simt/memory.h>
@@ -93,7 +94,10 @@ cudaError_t start(Copy copy, cudaStream_t handle, bool wait) {
   if (stream == nullptr) return no_stream();
   if (wait)
     if (const cudaError_t error = unsafe_in_capture(copy.call); error != cudaSuccess) return error;
-  if (copy.kind < cudaMemcpyHostToHost || copy.kind > cudaMemcpyDefault)
+  // As a number: what the caller gave need not be a value of the enumeration.
+  std::underlying_type_t<cudaMemcpyKind> kind;
+  std::memcpy(&kind, &copy.kind, sizeof kind);
+  if (kind < cudaMemcpyHostToHost || kind > cudaMemcpyDefault)
     return remember(cudaErrorInvalidMemcpyDirection);
   if (copy.width == 0 || copy.height == 0) return cudaSuccess;
   if (copy.to_pitch < copy.width || copy.from_pitch < copy.width) return remember(cudaErrorInvalidPitchValue);

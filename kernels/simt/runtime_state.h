@@ -67,8 +67,9 @@ using TaskPtr = std::shared_ptr<Task>;
 
 /// What an event stands for since it was recorded.
 struct Record {
+  using Moment = std::chrono::steady_clock::time_point;
   TaskPtr task;
-  std::chrono::steady_clock::time_point when{};
+  std::shared_ptr<Moment> when = std::make_shared<Moment>();  // the task writes it; it does not know the record
 };
 
 struct Capture {

@@ -342,7 +342,7 @@ cudaError_t CUDARTAPI cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t h
   }
   const auto record = std::make_shared<Record>();
   const cudaError_t error = queue(
-      *stream, [record] { record->when = std::chrono::steady_clock::now(); }, cudaGraphNodeTypeEmpty,
+      *stream, [when = record->when] { *when = std::chrono::steady_clock::now(); }, cudaGraphNodeTypeEmpty,
       "cudaEventRecord");
   if (error != cudaSuccess) return error;
   if (stream->queue.empty()) {
@@ -394,7 +394,7 @@ cudaError_t CUDARTAPI cudaEventElapsedTime(float* milliseconds, cudaEvent_t star
   }
   for (cudaEvent_t event : {start, end})
     if (!event->record->task->done) return remember(cudaErrorNotReady);
-  *milliseconds = std::chrono::duration<float, std::milli>(end->record->when - start->record->when).count();
+  *milliseconds = std::chrono::duration<float, std::milli>(*end->record->when - *start->record->when).count();
   return cudaSuccess;
 }
 
