@@ -1,4 +1,5 @@
 // graft_bench: the benchmark suites of all folders. Google Benchmark's options, and GRAFT_NUM_THREADS.
+// graft_bench_emulated: small training rows over the emulated device; they show that the rows work, not how fast.
 #include <string>
 
 #include <benchmark/benchmark.h>
@@ -21,11 +22,11 @@ const char* vector_isa() {
 #endif
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+void add_suites() {
   using namespace graft::bench;
-  graft::manual_seed(1);
+#ifdef GRAFT_BENCH_EMULATED
+  add_small_train();
+#else
   add_matmul();
   add_conv2d();
   add_copy();
@@ -40,6 +41,16 @@ int main(int argc, char** argv) {
   add_layers();
   add_models();
   add_transfer();
+  add_train();
+#endif
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace graft::bench;
+  graft::manual_seed(1);
+  add_suites();
   benchmark::AddCustomContext("graft_version", GRAFT_VERSION);
   benchmark::AddCustomContext("graft_build_type", GRAFT_BUILD_TYPE);
   benchmark::AddCustomContext("graft_threads", std::to_string(graft::num_threads()));
@@ -50,6 +61,7 @@ int main(int argc, char** argv) {
     benchmark::AddCustomContext("graft_vendor", why_no_vendor().empty() ? "yes" : "none: " + why_no_vendor());
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
+  const std::size_t run = benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
+  return run > 0 ? 0 : 1;  // a filter that matches nothing measures nothing
 }

@@ -81,5 +81,8 @@ void add_io();
 void add_layers();
 void add_models();
 void add_transfer();
+void add_train();
+/// train/cuda rows of sizes that an emulated device manages.
+void add_small_train();
 
 }  // namespace graft::bench

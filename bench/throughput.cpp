@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include <graft/graft.h>
+#include <transfer/training.h>
 
 namespace {
 
@@ -17,16 +18,21 @@ using namespace graft;
 
 constexpr const char* kUsage =
     "usage: graft_throughput --row NAME [--seconds S] [--threads N] [--batch N]\n"
-    "       graft_throughput --export FILE [--threads N] [--batch N]\n"
-    "rows: train, inference, head_uncached, head_cached\n";
+    "                        [--device cuda [--precision f32|bf16] [--eager]]\n"
+    "       graft_throughput --export FILE [--network strokes|lenet5] [--threads N] [--batch N]\n"
+    "rows: train, inference, head_uncached, head_cached; with --device cuda also all_layers, lenet5\n"
+    "--eager: without capturing CUDA graphs\n";
 
 constexpr std::int64_t kSourceClasses = 1000, kTargetClasses = 10, kImages = 6400;
 
 struct Options {
-  std::string row, export_path;
+  std::string row, export_path, network = "strokes";
   double seconds = 1;
   int threads = 2;
   std::int64_t batch = 128;
+  Device device;
+  DType precision = DType::f32;
+  bool eager = false;
 };
 
 struct Measured {
@@ -104,11 +110,67 @@ Measured head_row(const Options& options, bool cached) {
   return {result.steps * options.batch, result.steps, result.seconds};
 }
 
-/// The weights and buffers ("net."), an input "x", the logits "y" in inference, and "loss" with the gradient of conv1
-/// in training.
-void export_network(const Options& options) {
+/// Steps of transfer::train() on the device, the data set there.
+Measured device_training_row(const Options& options, const std::string& task) {
+  bench::Training training(bench::training_task(task), {.device = options.device,
+                                                        .precision = options.precision,
+                                                        .capture = !options.eager,
+                                                        .batch = options.batch,
+                                                        .images = std::max(kImages, options.batch)});
+  const auto at_most = static_cast<std::int64_t>(500'000 * std::max(1.0, options.seconds));  // of 2 us
+  double begin = 0;
+  const auto go_on = [&](std::int64_t) {
+    if (begin == 0) begin = now();
+    return now() - begin < options.seconds;
+  };
+  const bench::Training::Steady steady = training.run(go_on, at_most, 256);
+  return {steady.steps * options.batch, steady.steps, steady.seconds};
+}
+
+/// Logits of a batch that lies on the device.
+Measured device_inference_row(const Options& options) {
   const auto net = models::strokes_net({.num_classes = kSourceClasses});
-  const Batch batch = random_batch(options, kSourceClasses);
+  net->to(options.device).to(options.precision).eval();
+  const Tensor x = random_batch(options, kSourceClasses).x.to(options.device).to(options.precision);
+  const NoGrad no_grad;
+  cuda::synchronize(options.device);  // the stream's work is unordered with what made the network
+  const cuda::Stream stream(options.device.index);
+  const cuda::StreamScope scope(stream);
+  Tensor logits = (*net)(x);
+  cuda::Graph graph;
+  if (!options.eager) {
+    cuda::GraphCapture capture(graph, stream);
+    logits = (*net)(x);
+    capture.finish();
+  }
+  constexpr std::int64_t kGroup = 32;  // passes given to the device before the host waits
+  Options grouped = options;
+  grouped.batch *= kGroup;
+  Measured m = measure(grouped, [&] {
+    for (std::int64_t i = 0; i < kGroup; ++i) {
+      if (graph.defined())
+        graph.launch(stream);
+      else
+        logits = (*net)(x);
+    }
+    stream.synchronize();
+  });
+  m.steps *= kGroup;
+  return m;
+}
+
+std::shared_ptr<Sequential> make_network(const std::string& name) {
+  if (name == "strokes") return models::strokes_net({.num_classes = kSourceClasses});
+  check(name == "lenet5", "graft_throughput: unknown network '", name, "'\n", kUsage);
+  return models::lenet5();
+}
+
+/// The weights and buffers ("net."), an input "x", the logits "y" in inference, and "loss" with the gradients of the
+/// first and the last layer's weights in training.
+void export_network(const Options& options) {
+  const auto net = make_network(options.network);
+  const std::string head = net->head() + ".weight";
+  const Batch batch = random_batch(options, net->parameter(head).size(0));
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const auto& [name, tensor] : net->state_dict()) tensors.emplace_back("net." + name, tensor.detach().clone());
   net->eval();
@@ -122,8 +184,8 @@ void export_network(const Options& options) {
   const Tensor loss = cross_entropy((*net)(batch.x), batch.y);
   loss.backward();
   tensors.emplace_back("loss", loss.detach());
-  tensors.emplace_back("gradient.conv1.weight", net->parameter("conv1.weight").grad());
-  tensors.emplace_back("gradient.fc.weight", net->parameter("fc.weight").grad());
+  for (const std::string& name : {std::string("conv1.weight"), head})
+    tensors.emplace_back("gradient." + name, net->parameter(name).grad());
   io::write_safetensors(options.export_path, tensors);
 }
 
@@ -131,6 +193,10 @@ Options parse(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string_view flag = argv[i];
+    if (flag == "--eager") {
+      options.eager = true;
+      continue;
+    }
     check(i + 1 < argc, "graft_throughput: ", flag, " needs a value\n", kUsage);
     const std::string value = argv[++i];
     if (flag == "--row")
@@ -143,12 +209,41 @@ Options parse(int argc, char** argv) {
       options.threads = std::stoi(value);
     else if (flag == "--batch")
       options.batch = std::stoll(value);
+    else if (flag == "--network")
+      options.network = value;
+    else if (flag == "--device" && (value == "cpu" || value == "cuda"))
+      options.device = value == "cpu" ? Device::cpu() : Device::cuda();
+    else if (flag == "--precision" && (value == "f32" || value == "bf16"))
+      options.precision = value == "f32" ? DType::f32 : DType::bf16;
     else
-      fail("graft_throughput: unknown option ", flag, "\n", kUsage);
+      fail("graft_throughput: unknown option ", flag, " ", value, "\n", kUsage);
   }
   check(options.row.empty() != options.export_path.empty(), kUsage);
   check(options.seconds > 0 && options.batch >= 2, "graft_throughput: --seconds must be positive, --batch 2 or more");
+  check(options.device.is_cuda() || (options.precision == DType::f32 && !options.eager),
+        "graft_throughput: --precision and --eager need --device cuda");
   return options;
+}
+
+Measured measure_on_cpu(const Options& options) {
+  if (options.row == "train") return train_row(options);
+  if (options.row == "inference") return inference_row(options);
+  if (options.row == "head_uncached" || options.row == "head_cached")
+    return head_row(options, options.row == "head_cached");
+  fail("graft_throughput: unknown row '", options.row, "'\n", kUsage);
+}
+
+Measured measure_on_device(const Options& options) {
+  check(cuda::is_available(), "graft_throughput: --device cuda: ", cuda::why_not());
+  if (options.row == "inference") return device_inference_row(options);
+  const std::pair<const char*, const char*> tasks[] = {{"train", "strokes_pretrain"},
+                                                       {"head_uncached", "strokes_head_uncached"},
+                                                       {"head_cached", "strokes_head_only"},
+                                                       {"all_layers", "strokes_all_layers"},
+                                                       {"lenet5", "lenet5"}};
+  for (const auto& [row, task] : tasks)
+    if (options.row == row) return device_training_row(options, task);
+  fail("graft_throughput: unknown row '", options.row, "'\n", kUsage);
 }
 
 int run(int argc, char** argv) {
@@ -159,20 +254,13 @@ int run(int argc, char** argv) {
     export_network(options);
     return 0;
   }
-  Measured m;
-  if (options.row == "train")
-    m = train_row(options);
-  else if (options.row == "inference")
-    m = inference_row(options);
-  else if (options.row == "head_uncached" || options.row == "head_cached")
-    m = head_row(options, options.row == "head_cached");
-  else
-    fail("graft_throughput: unknown row '", options.row, "'\n", kUsage);
+  const Measured m = options.device.is_cuda() ? measure_on_device(options) : measure_on_cpu(options);
   std::printf(
-      "{\"row\": \"%s\", \"batch\": %lld, \"threads\": %d, \"steps\": %lld, \"seconds\": %.6f, "
-      "\"images_per_second\": %.1f}\n",
-      options.row.c_str(), static_cast<long long>(options.batch), options.threads, static_cast<long long>(m.steps),
-      m.seconds, static_cast<double>(m.images) / m.seconds);
+      "{\"row\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"batch\": %lld, \"threads\": %d, \"steps\": %lld, "
+      "\"seconds\": %.6f, \"images_per_second\": %.1f}\n",
+      options.row.c_str(), to_string(options.device).c_str(), name(options.precision),
+      static_cast<long long>(options.batch), options.threads, static_cast<long long>(m.steps), m.seconds,
+      static_cast<double>(m.images) / m.seconds);
   return 0;
 }
 

@@ -1,0 +1,264 @@
+"""The --device cuda half of compare_pytorch: graft and PyTorch on one NVIDIA GPU, the data resident on it on both sides.
+
+Of PyTorch: eager, compiled (torch.compile, mode reduce-overhead, from torch 2 on) and graphed (the whole step captured in
+a CUDA graph by hand and replayed); channels_last, cudnn.benchmark, the fused optimiser, zero_grad(set_to_none=True). Every
+step works on the same batch, so PyTorch is given the making of batches; graft's training rows are transfer::train() with
+the gathering and normalising of a shuffled batch at every step, and are timed captured and eager.
+
+f32 is f32 on both sides: TF32 is off in PyTorch, and graft has none. bf16 is autocast in PyTorch (f32 weights, BatchNorm in f32), and
+in graft rounded copies of f32 weights, which is the same arithmetic with the casts of weights left to the optimiser.
+"""
+import ctypes
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections import OrderedDict
+from datetime import datetime, timezone
+
+ROWS = ["train", "all_layers", "lenet5", "head_uncached", "head_cached", "inference"]
+TITLES = {"train": "pretraining step (AdamW)", "all_layers": "option 2: all layers (AdamW)", "lenet5": "LeNet-5 step (AdamW)",
+          "head_uncached": "option 1, uncached (Adam)", "head_cached": "option 1, cached (Adam)", "inference": "inference"}
+PRECISIONS = ["f32", "bf16"]
+GRAFT = ["captured", "eager"]
+TORCH = ["eager", "compiled", "graphed"]
+GOALS = [  # (what, row, precision, PyTorch's variant, at least): graft captured over it
+    ("LeNet-5 step, graft / PyTorch eager", "lenet5", "f32", "eager", 10.0),
+    ("LeNet-5 step, graft / PyTorch graphed", "lenet5", "f32", "graphed", 2.0),
+]
+
+
+def why_no_gpu():
+    """What keeps programs from a GPU here, asked of the driver; "" when there is one."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver (libcuda.so.1 is not there)"
+    if status := driver.cuInit(0):
+        return f"the NVIDIA driver finds no GPU (cuInit: {status})"
+    count = ctypes.c_int(0)
+    driver.cuDeviceGetCount(ctypes.byref(count))
+    return "" if count.value > 0 else "the NVIDIA driver counts no GPU"
+
+
+def lenet5(torch):
+    """As graft's models::lenet5: ReLU behind max pooling."""
+    nn = torch.nn
+    return nn.Sequential(OrderedDict(
+        conv1=nn.Conv2d(1, 6, 5, padding=2), pool1=nn.MaxPool2d(2), relu_1=nn.ReLU(), conv2=nn.Conv2d(6, 16, 5),
+        pool2=nn.MaxPool2d(2), relu_2=nn.ReLU(), flatten=nn.Flatten(), fc1=nn.Linear(400, 120), relu1=nn.ReLU(),
+        fc2=nn.Linear(120, 84), relu2=nn.ReLU(), fc3=nn.Linear(84, 10))).to(memory_format=torch.channels_last)
+
+
+class CudaRows:
+    """PyTorch's steps, made at their first use: (row, precision, variant)."""
+
+    def __init__(self, args, torch, strokes_net, source_classes, target_classes):
+        self.args, self.torch, self.strokes_net = args, torch, strokes_net
+        self.classes = {"train": source_classes, "inference": source_classes}
+        self.target_classes = target_classes
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        torch.manual_seed(1)
+        self.modern = int(torch.__version__.split(".")[0]) >= 2
+        self.variants = [v for v in args.torch if v != "compiled" or self.modern]
+        self.steps, self.failures = {}, {}
+
+    def optimizer(self, kind, groups, capturable, **options):
+        fused = {"fused": True} if self.modern else {"foreach": True}
+        return getattr(self.torch.optim, kind)(groups, capturable=capturable, **fused, **options)
+
+    def make(self, row, precision, variant):
+        """(step, optimiser or None)"""
+        torch, graphed = self.torch, variant == "graphed"
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        classes = self.classes.get(row, self.target_classes)
+        net = (lenet5(torch) if row == "lenet5" else self.strokes_net(torch, classes)).cuda()
+        net.train(row in ("train", "lenet5"))
+        x = torch.randn(self.args.batch, 1, 28, 28, device="cuda", dtype=dtype).contiguous(memory_format=torch.channels_last)
+        y = torch.randint(0, classes, (self.args.batch,), device="cuda")
+        loss = torch.nn.functional.cross_entropy
+        compiled = (lambda part: torch.compile(part, mode="reduce-overhead")) if variant == "compiled" else (lambda part: part)
+
+        def cast():  # its cache of rounded weights must not outlive a capture
+            return torch.autocast("cuda", dtype=dtype, enabled=precision == "bf16", cache_enabled=not graphed)
+
+        if row == "inference":
+            forward = compiled(net)
+
+            def step():
+                with torch.no_grad() if graphed or variant == "compiled" else torch.inference_mode(), cast():
+                    return forward(x)
+            return step, None
+
+        if row.startswith("head"):
+            trunk, head = net[:-1], net[-1]
+            optimizer = self.optimizer("Adam", head.parameters(), graphed, lr=1e-3)
+            with torch.no_grad(), cast():
+                features = trunk(x).detach()
+            trunk_forward, head_forward = compiled(trunk), compiled(head)
+
+            def forward():
+                if row == "head_cached":
+                    return head_forward(features)
+                with torch.no_grad():
+                    inner = trunk_forward(x)
+                return head_forward(inner)
+        else:
+            head = [p for name, p in net.named_parameters() if name.startswith("fc.")]
+            below = [p for name, p in net.named_parameters() if not name.startswith("fc.")]
+            groups = [{"params": below}, {"params": head, "lr": 1e-3}] if row == "all_layers" else net.parameters()
+            optimizer = self.optimizer("AdamW", groups, graphed, lr=1e-4, weight_decay=0.01)
+            whole = compiled(net)
+
+            def forward():
+                return whole(x)
+
+        def step():
+            optimizer.zero_grad(set_to_none=True)
+            with cast():
+                value = loss(forward(), y)
+            value.backward()
+            optimizer.step()
+        return step, optimizer
+
+    def graph(self, step, optimizer):
+        """The step captured as torch.cuda.CUDAGraph's documentation does it."""
+        torch = self.torch
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                step()
+        torch.cuda.current_stream().wait_stream(side)
+        if optimizer:
+            optimizer.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            kept = step()
+
+        def replay(graph=graph, kept=kept):  # what the graph writes to lives as long
+            graph.replay()
+        return replay
+
+    def prepared(self, row, precision, variant):
+        key = row, precision, variant
+        if key not in self.steps:
+            step, optimizer = self.make(row, precision, variant)
+            if variant == "graphed":
+                step = self.graph(step, optimizer)
+            elif variant == "compiled" and hasattr(self.torch, "compiler"):
+                inner, begin = step, getattr(self.torch.compiler, "cudagraph_mark_step_begin", lambda: None)
+
+                def step():
+                    begin()
+                    inner()
+            self.steps[key] = step
+        return self.steps[key]
+
+    def rate(self, row, precision, variant):
+        """Images a second, or None where the variant cannot do it (told once)."""
+        if (row, precision, variant) in self.failures:
+            return None
+        try:
+            return self.measure(self.prepared(row, precision, variant))
+        except Exception as error:  # torch.compile has many ways to fail, none of them ours
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            self.failures[row, precision, variant] = reason
+            print(f"PyTorch {variant}, {row}, {precision}: not measured, {reason[:200]}")
+            return None
+
+    def measure(self, step):
+        def run(seconds):
+            self.torch.cuda.synchronize()
+            begin, done = time.perf_counter(), 0
+            while done < 20 or time.perf_counter() - begin < seconds:
+                for _ in range(20):  # the driver holds the host back when the device is about a thousand launches behind
+                    step()
+                done += 20
+            self.torch.cuda.synchronize()
+            return done * self.args.batch / (time.perf_counter() - begin)
+        run(self.args.seconds / 10)
+        return run(self.args.seconds)
+
+
+def graft_rate(args, row, precision, variant):
+    command = [args.graft, "--row", row, "--device", "cuda", "--precision", precision, "--seconds", str(args.seconds),
+               "--threads", str(args.threads), "--batch", str(args.batch)] + (["--eager"] if variant == "eager" else [])
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"compare_pytorch: graft_throughput failed at {row} {precision} {variant}: {done.stderr.strip()}")
+    return json.loads(done.stdout)["images_per_second"]
+
+
+def measure_rounds(args, rows):
+    """{(side, variant, row, precision): a rate a round}; the sides take turns in being first."""
+    rates = {}
+    for number in range(args.rounds):
+        for row in ROWS:
+            for precision in PRECISIONS:
+                sides = [("graft", v) for v in GRAFT] + [("torch", v) for v in rows.variants]
+                for side, variant in sides if number % 2 == 0 else reversed(sides):
+                    measure = rows.rate if side == "torch" else lambda *what: graft_rate(args, *what)
+                    rate = measure(row, precision, variant)
+                    if rate is not None:
+                        rates.setdefault((side, variant, row, precision), []).append(rate)
+        print(f"round {number + 1} of {args.rounds} done", flush=True)
+    return rates
+
+
+def print_rates(args, rates):
+    columns = [("graft", v) for v in GRAFT] + [("torch", v) for v in TORCH]
+    titles = [f"{'PyTorch' if side == 'torch' else side} {variant}" for side, variant in columns]
+    print(f"\n{f'images a second, medians of {args.rounds}':<38}" + "".join(f"{title:>18}" for title in titles)
+          + f"{'captured / best':>18}")
+    for row in ROWS:
+        for precision in PRECISIONS:
+            medians = {c: statistics.median(rates[(*c, row, precision)]) for c in columns if (*c, row, precision) in rates}
+            best = max((m for (side, _), m in medians.items() if side == "torch"), default=None)
+            cells = "".join(f"{medians[c]:>18,.0f}" if c in medians else f"{'-':>18}" for c in columns)
+            ratio = f"{medians['graft', 'captured'] / best:>18.2f}" if best else f"{'-':>18}"
+            print(f"{TITLES[row] + ', ' + precision:<38}{cells}{ratio}")
+
+
+def check_goals(rates):
+    """The goals as a list for the JSON, printed."""
+    goals = []
+    print(f"\n{'goal':<42}{'at least':>9}{'seen':>8}{'worst':>8}{'best':>8}")
+    for what, row, precision, variant, at_least in GOALS:
+        ours, theirs = rates["graft", "captured", row, precision], rates.get(("torch", variant, row, precision))
+        if not theirs:
+            print(f"{what:<42}{at_least:>9.1f}{'-':>8}{'-':>8}{'-':>8}  not measured")
+            continue
+        ratios = [a / b for a, b in zip(ours, theirs)]
+        seen = statistics.median(ratios)
+        goals.append({"goal": what, "at_least": at_least, "seen": seen, "ratios": ratios, "reached": seen >= at_least})
+        print(f"{what:<42}{at_least:>9.1f}{seen:>8.2f}{min(ratios):>8.2f}{max(ratios):>8.2f}  "
+              f"{'reached' if seen >= at_least else 'MISSED'}")
+    return goals
+
+
+def compare(args, torch, differences, strokes_net, source_classes, target_classes):
+    """Measures, prints, writes args.out; the exit status."""
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__} (CUDA {torch.version.cuda}); f32 without TF32 on both sides, "
+          "bf16 by autocast in PyTorch")
+    rows = CudaRows(args, torch, strokes_net, source_classes, target_classes)
+    context = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "gpu": torch.cuda.get_device_name(),
+               "system": platform.platform(), "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__,
+               "torch_cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "tf32": False,
+               "optimizer": "fused" if rows.modern else "foreach", "batch": args.batch, "seconds": args.seconds,
+               "rounds": args.rounds}
+    rates = measure_rounds(args, rows)
+    print_rates(args, rates)
+    goals = check_goals(rates)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps({
+            "context": context, "differences": differences, "goals": goals,
+            "not_measured": {".".join(key): reason for key, reason in rows.failures.items()},
+            "images_per_second": {".".join(key): values for key, values in rates.items()}}, indent=1) + "\n")
+        print(f"\nwritten to {args.out}")
+    return 0 if all(goal["reached"] for goal in goals) else 1
