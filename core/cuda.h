@@ -6,6 +6,7 @@
 #include <graft/core/tensor.h>
 #include <graft/kernels/runtime/activity.h>
 #include <graft/kernels/runtime/device_memory.h>
+#include <graft/kernels/runtime/profile.h>
 #include <graft/kernels/runtime/streams.h>
 
 namespace graft::cuda {
@@ -35,6 +36,14 @@ void release_cache(Device device = Device::cuda());
 /// What the host has done with devices so far: launches, copies, waits, allocations.
 using Activity = runtime::DeviceActivity;
 using runtime::device_activity;
+
+/// How long each kernel ran: GRAFT_PROFILE=1, or set_profiling(true).
+using runtime::kernel_time_table;
+using runtime::kernel_times;
+using runtime::KernelTime;
+using runtime::profiling;
+using runtime::reset_kernel_times;
+using runtime::set_profiling;
 
 /// Tells that work on `stream` uses a tensor that was made on another stream: its memory is given to nobody else until
 /// that work is done.

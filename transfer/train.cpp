@@ -8,6 +8,7 @@
 #include <optional>
 
 #include <graft/core/autograd/node.h>
+#include <graft/core/cuda.h>
 #include <graft/core/data/device_batches.h>
 #include <graft/core/ops/math.h>
 #include <graft/core/ops/nn.h>
@@ -323,7 +324,9 @@ class Run {
     for (const auto& [name, tensor] : changing()) setup.changing.push_back(tensor);
     for (const Tensor& tensor : trained()) setup.changing.push_back(tensor);
     setup.fingerprint = [this] { return fingerprint(); };
-    setup.graph.capture = o_.capture && !loader_;
+    const bool timed = device_.is_cuda() && cuda::profiling();
+    if (timed && o_.capture) log("captured steps: off, each kernel is timed by itself (GRAFT_PROFILE)");
+    setup.graph.capture = o_.capture && !loader_ && !timed;
     setup.log = [this](const std::string& line) { log(line); };
     DeviceSteps steps(std::move(setup), device_);
     const double rate = optimizer_->groups().back().lr;

@@ -81,7 +81,7 @@ inline cudaStream_t native(const Stream& stream) { return static_cast<cudaStream
 template <class... P, class... A>
 void launch(const char* name, void (*kernel)(P...), const LaunchConfig& config, const Stream& stream, A&&... args) {
   static_assert(sizeof...(P) == sizeof...(A), "as many arguments as the kernel has parameters");
-  const runtime::LaunchScope scope(name, stream);
+  runtime::LaunchScope scope(name, stream);
   std::tuple<std::remove_const_t<P>...> values{static_cast<std::remove_const_t<P>>(std::forward<A>(args))...};
 #if GRAFT_EMULATED
   const int status = ::graft::simt::enqueue_launch(

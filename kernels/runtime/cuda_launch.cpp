@@ -87,6 +87,7 @@ std::string recent_launches(const Stream& stream) {
 
 LaunchScope::LaunchScope(const char* kernel, const Stream& stream) : kernel_(kernel), stream_(stream) {
   make_current(stream.device.index);
+  if (profiling()) timed_.begin(stream);
 #if GRAFT_NVTX
   nvtxRangePushA(kernel);
 #endif
@@ -99,8 +100,9 @@ LaunchScope::~LaunchScope() {
 }
 
 void LaunchScope::finish(int status, std::array<unsigned, 3> grid, std::array<unsigned, 3> block,
-                         std::size_t shared_bytes) const {
+                         std::size_t shared_bytes) {
   if (status == cudaSuccess) [[likely]] {
+    timed_.done(kernel_);
     count_one(activity_counters().launches);
     ring().add(kernel_, stream_.native);
     if (!synchronous_launches() || is_capturing(stream_)) return;

@@ -1,10 +1,12 @@
-// What stands around every kernel launch: the NVTX range, the check of its status, GRAFT_SYNC=1. No CUDA header.
+// What stands around every kernel launch: the NVTX range, the check of its status, GRAFT_SYNC=1, GRAFT_PROFILE=1. No
+// CUDA header.
 #pragma once
 
 #include <array>
 #include <cstddef>
 
 #include <graft/kernels/api/device.h>
+#include <graft/kernels/runtime/profile.h>
 
 namespace graft::runtime {
 
@@ -20,11 +22,12 @@ class LaunchScope {
   /// Takes the launch's status (a cudaError_t). Throws Error naming the kernel when it failed; with GRAFT_SYNC=1 in the
   /// environment waits for the kernel first. Otherwise remembers the name, so that a failure seen later can say what
   /// had been launched.
-  void finish(int status, std::array<unsigned, 3> grid, std::array<unsigned, 3> block, std::size_t shared_bytes) const;
+  void finish(int status, std::array<unsigned, 3> grid, std::array<unsigned, 3> block, std::size_t shared_bytes);
 
  private:
   const char* kernel_;
   const Stream& stream_;
+  TimedLaunch timed_;
 };
 
 /// Whether every launch is waited for, so that an error is found where it arises: GRAFT_SYNC=1 in the environment, or

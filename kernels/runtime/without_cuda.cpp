@@ -5,6 +5,7 @@
 #include <graft/kernels/runtime/device_memory.h>
 #include <graft/kernels/runtime/faults.h>
 #include <graft/kernels/runtime/memory_observer.h>
+#include <graft/kernels/runtime/profile.h>
 #include <graft/kernels/runtime/streams.h>
 #include <graft/kernels/runtime/tensor_map.h>
 
@@ -31,6 +32,12 @@ Stream& current_stream(int) { refuse(); }
 void synchronize(const Stream& stream) {
   if (stream.device.is_cuda()) refuse();
 }
+
+bool profiling() { return false; }
+void set_profiling(bool) {}
+std::vector<KernelTime> kernel_times() { return {}; }
+void reset_kernel_times() {}
+std::string kernel_time_table() { return {}; }
 
 void* device_allocate(std::size_t, const Stream&) { refuse(); }
 void device_free(void*, const Stream&) noexcept {}
@@ -91,8 +98,9 @@ void check_faults(int) {}
 void set_synchronous_launches(bool) {}
 bool synchronous_launches() { return false; }
 LaunchScope::LaunchScope(const char* kernel, const Stream& stream) : kernel_(kernel), stream_(stream) { refuse(); }
+TimedLaunch::~TimedLaunch() = default;
 LaunchScope::~LaunchScope() = default;
-void LaunchScope::finish(int, std::array<unsigned, 3>, std::array<unsigned, 3>, std::size_t) const { refuse(); }
+void LaunchScope::finish(int, std::array<unsigned, 3>, std::array<unsigned, 3>, std::size_t) { refuse(); }
 
 }  // namespace runtime
 }  // namespace graft

@@ -43,7 +43,7 @@ void add(BackendTable& table) {
   };
   row.run = [](const Args& args, Stream& stream) {
     try {
-      const runtime::LaunchScope scope(Args::name, stream);
+      runtime::LaunchScope scope(Args::name, stream);
       work(args, context(stream), stream);
       scope.finish(0, {}, {}, 0);
     } catch (const Error& error) {

@@ -28,7 +28,7 @@ class LaunchTest : public testing::Test {
   void TearDown() override { set_synchronous_launches(false); }
 
   void finish(const char* kernel, int status) const {
-    const LaunchScope scope(kernel, stream);
+    LaunchScope scope(kernel, stream);
     scope.finish(status, {7, 1, 1}, {128, 2, 1}, 4096);
   }
 
