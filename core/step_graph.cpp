@@ -92,7 +92,8 @@ struct StepGraph::Impl {
                                         options.most_steps);
     }
     // A graph of many steps pays when it is launched more than once.
-    if (length > 1 && count >= 2 * length && !many.defined()) many = captured(length);
+    const std::int64_t to_come = std::max(count, options.expected - done);
+    if (length > 1 && count >= length && to_come >= 2 * length && !many.defined()) many = captured(length);
     for (; many.defined() && count >= length; count -= length) replay(many, length);
     for (; count > 0; --count) replay(one, 1);
     random.advance_to(done - observed_at);

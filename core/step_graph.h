@@ -22,6 +22,7 @@ class StepGraph {
     bool capture = true;            // false: every step is run eagerly
     std::int64_t most_steps = 64;   // in one graph
     std::int64_t most_nodes = 256;  // in one graph: beyond, one launch is little beside the work, and capturing much
+    std::int64_t expected = 0;      // steps that all run() together will ask for; 0: not known
   };
 
   /// `counter`: an i64 scalar on the device, which `step` adds 1 to at its end. `fingerprint` (may be empty): a hash of

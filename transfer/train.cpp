@@ -24,7 +24,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t kMostBadSteps = 100;  // in a row: far more than the scale needs to come down to 1
-constexpr std::int64_t kGroup = 64;          // steps given to the device before the host looks up
+constexpr std::int64_t kGroup = 64;          // steps given to the device before the host looks up, at least
+constexpr std::int64_t kEpochNodes = 16384;  // in a graph of an epoch
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
@@ -327,6 +328,12 @@ class Run {
     const bool timed = device_.is_cuda() && cuda::profiling();
     if (timed && o_.capture) log("captured steps: off, each kernel is timed by itself (GRAFT_PROFILE)");
     setup.graph.capture = o_.capture && !loader_ && !timed;
+    setup.graph.expected = steps_;
+    const std::int64_t group = steps_a_group();
+    if (features_.defined()) {
+      setup.graph.most_steps = group;
+      setup.graph.most_nodes = kEpochNodes;
+    }
     setup.log = [this](const std::string& line) { log(line); };
     DeviceSteps steps(std::move(setup), device_);
     const double rate = optimizer_->groups().back().lr;
@@ -346,7 +353,8 @@ class Run {
       }
     };
     while (given < steps_ && !asked_to_stop()) {
-      std::int64_t next = std::min(steps_, given + kGroup);
+      // The first step is not captured, and the group is full without it.
+      std::int64_t next = std::min(steps_, given + group + (given == 0 ? 1 : 0));
       if (o_.evaluate_every > 0) next = std::min(next, (given / o_.evaluate_every + 1) * o_.evaluate_every);
       steps.run(next - given);
       given = next;
@@ -358,6 +366,14 @@ class Run {
     steps.finish();
     result_.replayed = steps.counts().replayed;
     result_.left_out = steps.state().left_out();
+  }
+
+  /// Of a head on its cache whole epochs, each one graph: next to launches of their own its steps are nothing.
+  std::int64_t steps_a_group() const {
+    if (!features_.defined()) return kGroup;
+    const std::int64_t epoch = dataset_.size() / batch_size_;
+    const std::int64_t epochs = epoch * std::max<std::int64_t>(1, kGroup / epoch);
+    return o_.evaluate_every > 0 ? std::min(epochs, o_.evaluate_every) : epochs;
   }
 
   /// What a captured step depends on beside memory: it is captured anew when any of it changes.

@@ -165,6 +165,35 @@ TEST_F(CapturedTraining, ReplaysSeveralStepsALaunch) {
   EXPECT_LT(outcome.losses.back(), outcome.losses.front());
 }
 
+// 22 pictures in batches of 2: 11 steps an epoch, 55 in five epochs (the most below 64).
+TEST_F(CapturedTraining, AnEpochOfACachedHeadIsOneGraph) {
+  const auto train = [&](std::int64_t evaluate_every) {
+    return [&, evaluate_every](Module& net, bool capture, auto progress) {
+      transfer::FineTuneOptions o;
+      o.strategy = transfer::Strategy::head_only;
+      o.steps = 1 + 4 * 55;
+      o.batch_size = 2;
+      o.evaluate_every = evaluate_every;
+      o.normalization = kNormalization;
+      o.capture = capture;
+      o.progress = progress;
+      return transfer::fine_tune(net, set, evaluate_every > 0 ? valid : data::Dataset{}, o);
+    };
+  };
+  cuda::Activity before = cuda::device_activity();
+  const Outcome whole = run(small_mlp, train(0), true);
+  EXPECT_EQ(whole.result.replayed, 4 * 55);
+  EXPECT_EQ(cuda::device_activity().graph_launches - before.graph_launches, 4u);
+  // An evaluation every 20 steps leaves no more to a launch: 19 single ones after the first, then a launch each.
+  before = cuda::device_activity();
+  const Outcome evaluated = run(small_mlp, train(20), true);
+  EXPECT_EQ(cuda::device_activity().graph_launches - before.graph_launches, 19u + 10u + 1u);
+  EXPECT_EQ(evaluated.losses, whole.losses);
+  const Outcome eager = run(small_mlp, train(0), false);
+  EXPECT_EQ(eager.losses, whole.losses);
+  expect_same_bits(eager.bytes, whole.bytes, everything);
+}
+
 // What a step costs the host once it is captured: one launch, nothing allocated, nothing waited for.
 TEST_F(CapturedTraining, TheHostNeitherAllocatesNorWaits) {
   const auto net = small_strokes_net();
@@ -223,44 +252,62 @@ TEST_F(CapturedTraining, EpochsRunWithoutWaiting) {
 }
 
 TEST_F(CapturedTraining, CapturesAnewWhenTheMaskChanges) {
-  const auto net = small_mlp();
-  net->to(gpu);
-  net->train();
-  optim::Sgd optimizer(net->parameters(), {.lr = 0.1});
-  const data::DeviceBatches batches(set, {.batch_size = 6, .seed = 4, .normalization = kNormalization, .device = gpu});
-  optim::StepState state({.lr_factor = std::vector<double>(20, 1)}, gpu);
-  optimizer.follow(state.clock());
-  std::uint64_t version = 0;
-  StepGraph steps(
-      state.step(),
-      [&] {
-        const data::Batch batch = batches.load(state.step());
-        const Tensor loss = cross_entropy((*net)(batch.x), batch.y);
-        loss.backward();
-        optimizer.step();
-        optimizer.zero_grad();
-        state.finish(loss);
-      },
-      [&] { return version; }, {});
-  const Tensor body = net->parameters().front(), head = net->parameter("head.weight");
-  steps.run(3);
-  EXPECT_EQ(steps.counts().captures, 1);
-  {
-    transfer::MaskScope scope(*net, transfer::GradientMask::head_only(*net), false);
-    ++version;
-    const auto body_before = body.to_vector<float>(), head_before = head.to_vector<float>();
+  const auto train = [&](bool capture) {
+    manual_seed(12);
+    const auto net = small_mlp();
+    net->to(gpu);
+    net->train();
+    optim::Adam optimizer(net->parameters(), {.lr = 0.01});
+    const data::DeviceBatches batches(set,
+                                      {.batch_size = 6, .seed = 4, .normalization = kNormalization, .device = gpu});
+    optim::StepState state({.lr_factor = std::vector<double>(20, 1)}, gpu);
+    optimizer.follow(state.clock());
+    std::uint64_t version = 0;
+    StepGraph steps(
+        state.step(),
+        [&] {
+          const data::Batch batch = batches.load(state.step());
+          const Tensor loss = cross_entropy((*net)(batch.x), batch.y);
+          loss.backward();
+          optimizer.step();
+          optimizer.zero_grad();
+          state.finish(loss);
+        },
+        [&] { return version; }, {.capture = capture});
+    const Tensor body = net->parameters().front(), head = net->parameter("head.weight");
     steps.run(3);
-    EXPECT_EQ(body.to_vector<float>(), body_before) << "frozen means frozen";
-    EXPECT_NE(head.to_vector<float>(), head_before);
-    EXPECT_EQ(steps.counts().captures, 2);
-    EXPECT_EQ(steps.counts().eager, 2);
-  }
-  net->train();
-  ++version;
-  const auto before = body.to_vector<float>();
-  steps.run(2);
-  EXPECT_NE(body.to_vector<float>(), before);
-  EXPECT_EQ(steps.counts().captures, 3);
+    EXPECT_EQ(steps.counts().captures, capture ? 1 : 0);
+    {
+      transfer::MaskScope scope(*net, transfer::GradientMask::head_only(*net), false);
+      ++version;
+      const auto body_before = body.to_vector<float>(), head_before = head.to_vector<float>();
+      steps.run(3);
+      EXPECT_EQ(body.to_vector<float>(), body_before) << "frozen means frozen";
+      EXPECT_NE(head.to_vector<float>(), head_before);
+      EXPECT_EQ(steps.counts().captures, capture ? 2 : 0);
+      EXPECT_EQ(steps.counts().eager, capture ? 2 : 6);
+    }
+    {
+      transfer::GradientMask half;
+      half.set("*", 0.5);
+      transfer::MaskScope scope(*net, half, false);
+      scope.limit(optimizer);
+      ++version;
+      steps.run(2);
+      EXPECT_EQ(steps.counts().captures, capture ? 3 : 0);
+    }
+    net->train();
+    ++version;
+    const auto before = body.to_vector<float>();
+    steps.run(2);
+    EXPECT_NE(body.to_vector<float>(), before);
+    EXPECT_EQ(steps.counts().captures, capture ? 4 : 0);
+    optimizer.unfollow();
+    return std::make_pair(bytes_of(*net), state.losses().to_vector<double>());
+  };
+  const auto captured = train(true), eager = train(false);
+  EXPECT_EQ(captured.second, eager.second);
+  expect_same_bits(captured.first, eager.first, everything);
 }
 
 /// A layer that looks at its input on the host: it cannot be captured.
@@ -324,8 +371,8 @@ TEST_F(CapturedTraining, StopsWhenAsked) {
   o.stop = [&] { return ++asked > 2; };
   const transfer::TrainResult result = transfer::train(*net, set, {}, o);
   EXPECT_TRUE(result.interrupted);
-  EXPECT_EQ(result.steps, 128) << "two groups of 64";
-  EXPECT_EQ(result.curve.back().step, 128);
+  EXPECT_EQ(result.steps, 127) << "the first and two groups of 21 epochs (flattened pictures are cached)";
+  EXPECT_EQ(result.curve.back().step, 127);
 }
 
 // --- batches --------------------------------------------------------------------------------------------------------
