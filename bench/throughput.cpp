@@ -116,7 +116,7 @@ Measured device_training_row(const Options& options, const std::string& task) {
                                                         .precision = options.precision,
                                                         .capture = !options.eager,
                                                         .batch = options.batch,
-                                                        .images = std::max(kImages, options.batch)});
+                                                        .images = 64 * options.batch});
   const auto at_most = static_cast<std::int64_t>(500'000 * std::max(1.0, options.seconds));  // of 2 us
   double begin = 0;
   const auto go_on = [&](std::int64_t) {

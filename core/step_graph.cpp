@@ -88,8 +88,10 @@ struct StepGraph::Impl {
     if (!one.defined()) {
       one = captured(1);
       counts.nodes = one.node_count();
-      length = std::clamp<std::int64_t>(options.most_nodes / std::max<std::int64_t>(one.node_count(), 1), 1,
-                                        options.most_steps);
+      length = options.most_nodes / std::max<std::int64_t>(one.node_count(), 1);
+      // Capturing a step costs the host about what running it eagerly does: few are captured of a short run.
+      if (options.expected > 0) length = std::min(length, options.expected / 4);
+      length = std::clamp<std::int64_t>(length, 1, options.most_steps);
     }
     // A graph of many steps pays when it is launched more than once.
     const std::int64_t to_come = std::max(count, options.expected - done);

@@ -353,8 +353,7 @@ class Run {
       }
     };
     while (given < steps_ && !asked_to_stop()) {
-      // The first step is not captured, and the group is full without it.
-      std::int64_t next = std::min(steps_, given + group + (given == 0 ? 1 : 0));
+      std::int64_t next = std::min(steps_, given + group);
       if (o_.evaluate_every > 0) next = std::min(next, (given / o_.evaluate_every + 1) * o_.evaluate_every);
       steps.run(next - given);
       given = next;

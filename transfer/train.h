@@ -70,7 +70,8 @@ struct TrainOptions {
   /// Once a step; on a CUDA device in groups, when their losses have come.
   std::function<void(const Progress&)> progress{};
   std::function<void(const std::string&)> log{};  // one line
-  /// Asked before every step, on a CUDA device before each group of up to 64; true ends the run cleanly.
+  /// Asked before every step, on a CUDA device before each group (up to 64 steps; of a head on cached features as many
+  /// whole epochs as 64 steps hold, at least one); true ends the run cleanly.
   std::function<bool()> stop{};
 };
 

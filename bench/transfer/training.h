@@ -43,7 +43,7 @@ struct TrainingRun {
   DType precision = DType::f32;
   bool capture = true;
   std::int64_t batch = 128;
-  std::int64_t images = 6400;  // random ones, with random labels
+  std::int64_t images = 8192;  // random ones, with random labels; 64 batches, as many as train() gives away at once
 };
 
 /// A task with its network and data, which can be run several times. What is measured is transfer::train() itself: the

@@ -151,7 +151,7 @@ TEST_F(CapturedTraining, ReplaysSeveralStepsALaunch) {
       [&](Module& net, bool capture, auto progress) {
         transfer::FineTuneOptions o;
         o.strategy = transfer::Strategy::head_only;
-        o.steps = 128;
+        o.steps = 256;
         o.batch_size = 6;
         o.normalization = kNormalization;
         o.capture = capture;
@@ -160,8 +160,9 @@ TEST_F(CapturedTraining, ReplaysSeveralStepsALaunch) {
       },
       true);
   const cuda::Activity after = cuda::device_activity();
-  EXPECT_EQ(outcome.result.replayed, 127);
-  EXPECT_LT(after.graph_launches - before.graph_launches, 64u);
+  EXPECT_EQ(outcome.result.replayed, 255);
+  // 21 epochs of 3 batches are 63 steps: the first and 62 single ones, three graphs of 63 steps, 4 more.
+  EXPECT_EQ(after.graph_launches - before.graph_launches, 62u + 3u + 4u);
   EXPECT_LT(outcome.losses.back(), outcome.losses.front());
 }
 
@@ -171,7 +172,7 @@ TEST_F(CapturedTraining, AnEpochOfACachedHeadIsOneGraph) {
     return [&, evaluate_every](Module& net, bool capture, auto progress) {
       transfer::FineTuneOptions o;
       o.strategy = transfer::Strategy::head_only;
-      o.steps = 1 + 4 * 55;
+      o.steps = 5 * 55;
       o.batch_size = 2;
       o.evaluate_every = evaluate_every;
       o.normalization = kNormalization;
@@ -182,12 +183,12 @@ TEST_F(CapturedTraining, AnEpochOfACachedHeadIsOneGraph) {
   };
   cuda::Activity before = cuda::device_activity();
   const Outcome whole = run(small_mlp, train(0), true);
-  EXPECT_EQ(whole.result.replayed, 4 * 55);
-  EXPECT_EQ(cuda::device_activity().graph_launches - before.graph_launches, 4u);
-  // An evaluation every 20 steps leaves no more to a launch: 19 single ones after the first, then a launch each.
+  EXPECT_EQ(whole.result.replayed, 5 * 55 - 1);
+  EXPECT_EQ(cuda::device_activity().graph_launches - before.graph_launches, 54u + 4u) << "the first step is not captured";
+  // An evaluation every 20 steps leaves no more to a launch: 19 single ones after the first, 12 full groups, 15 steps.
   before = cuda::device_activity();
   const Outcome evaluated = run(small_mlp, train(20), true);
-  EXPECT_EQ(cuda::device_activity().graph_launches - before.graph_launches, 19u + 10u + 1u);
+  EXPECT_EQ(cuda::device_activity().graph_launches - before.graph_launches, 19u + 12u + 15u);
   EXPECT_EQ(evaluated.losses, whole.losses);
   const Outcome eager = run(small_mlp, train(0), false);
   EXPECT_EQ(eager.losses, whole.losses);
@@ -239,14 +240,14 @@ TEST_F(CapturedTraining, TheHostNeitherAllocatesNorWaits) {
 // An eager run waits as little: the host looks at losses when they have come.
 TEST_F(CapturedTraining, EpochsRunWithoutWaiting) {
   std::uint64_t waits[2] = {};
-  for (const int epochs : {2, 8}) {
+  for (const int epochs : {32, 64}) {
     const auto net = small_mlp();
     net->to(gpu);
     transfer::TrainOptions o = options(0);
     o.epochs = epochs;
     const cuda::Activity before = cuda::device_activity();
     transfer::train(*net, set, {}, o);
-    waits[epochs == 8] = cuda::device_activity().waits - before.waits;
+    waits[epochs == 64] = cuda::device_activity().waits - before.waits;
   }
   EXPECT_EQ(waits[0], waits[1]) << "waits before and after training only, whatever its length";
 }
@@ -371,8 +372,8 @@ TEST_F(CapturedTraining, StopsWhenAsked) {
   o.stop = [&] { return ++asked > 2; };
   const transfer::TrainResult result = transfer::train(*net, set, {}, o);
   EXPECT_TRUE(result.interrupted);
-  EXPECT_EQ(result.steps, 127) << "the first and two groups of 21 epochs (flattened pictures are cached)";
-  EXPECT_EQ(result.curve.back().step, 127);
+  EXPECT_EQ(result.steps, 126) << "two groups of 21 epochs (flattened pictures are cached)";
+  EXPECT_EQ(result.curve.back().step, 126);
 }
 
 // --- batches --------------------------------------------------------------------------------------------------------
