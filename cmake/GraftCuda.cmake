@@ -23,14 +23,15 @@ function(graft_nvcc_compile variable)
     add_custom_command(
       OUTPUT ${object}
       BYPRODUCTS ${log}
-      COMMAND ${CMAKE_COMMAND} -E env bash ${PROJECT_SOURCE_DIR}/cmake/nvcc_with_log.sh ${log} ${GRAFT_CCACHE} ${GRAFT_NVCC}
+      COMMAND ${CMAKE_COMMAND} -E env bash ${PROJECT_SOURCE_DIR}/cmake/nvcc_with_log.sh ${log}
+              "$<$<BOOL:${GRAFT_CCACHE}>:${GRAFT_CCACHE}>" ${GRAFT_NVCC}
               -std=c++20 -O3 -lineinfo --expt-relaxed-constexpr -Xcompiler=-fPIC -Xptxas=-v
-              $<$<BOOL:${GRAFT_WERROR}>:-Werror=all-warnings> ${generate} -I${PROJECT_BINARY_DIR}/include
+              "$<$<BOOL:${GRAFT_WERROR}>:-Werror=all-warnings>" ${generate} -I${PROJECT_BINARY_DIR}/include
               -MD -MF ${object}.d -c ${source} -o ${object}
       DEPENDS ${source}
       DEPFILE ${object}.d
       COMMENT "Building CUDA object ${stem}.o (${GRAFT_CUDA_ARCHITECTURES})"
-      VERBATIM)
+      COMMAND_EXPAND_LISTS VERBATIM)  # an option that is not wanted is no argument then, not an empty one
     list(APPEND objects ${object})
   endforeach()
   set(${variable} ${objects} PARENT_SCOPE)

@@ -35,7 +35,7 @@ if(GRAFT_CUDA)
     message(FATAL_ERROR "graft: GRAFT_CUDA=${GRAFT_CUDA}, but nvcc was not found: set CUDA_HOME, or GRAFT_CUDA=OFF")
   endif()
 endif()
-if(GRAFT_WITH_CUDA AND (GRAFT_BUILD_TESTS OR GRAFT_DEVICE STREQUAL "emulated"))
+if(GRAFT_WITH_CUDA AND (GRAFT_DEVICE STREQUAL "emulated" OR (GRAFT_BUILD_TESTS AND GRAFT_TEST_DEVICE STREQUAL "emulated")))
   find_package(Boost 1.74 REQUIRED COMPONENTS context)  # the emulator's fibers
 endif()
 

@@ -26,11 +26,12 @@ void* CachingAllocator::allocate(std::size_t bytes, StreamKey stream, const char
   if (bytes == 0) return nullptr;
   const std::lock_guard lock(mutex_);
   check(bytes < std::size_t{1} << 48, source_.name(), ": a request of ", bytes, " bytes is beyond any device");
-  const std::size_t rounded = round_up(bytes + observer_.red_zone, kGranularity);
+  const bool direct = mode_ == Mode::direct;
+  const std::size_t rounded = direct ? bytes + observer_.red_zone : round_up(bytes + observer_.red_zone, kGranularity);
   const std::uint64_t pool = capture_pool_ != 0 && source_.is_capturing(stream) ? capture_pool_ : 0;
   if (capture_pool_ == 0) look_at_events();
 
-  Block* block = find_free(rounded, stream, pool);
+  Block* block = direct ? nullptr : find_free(rounded, stream, pool);
   if (block == nullptr) block = new_segment(rounded, stream, pool);
   if (block == nullptr) {
     // What is cached may be in the way: other streams', or too finely cut. During a capture nothing may be waited for.
@@ -41,7 +42,7 @@ void* CachingAllocator::allocate(std::size_t bytes, StreamKey stream, const char
     if (release_free_segments() > 0) block = new_segment(rounded, stream, pool);
   }
   if (block == nullptr) out_of_memory(bytes);
-  split(block, rounded);
+  if (!direct) split(block, rounded);
   block->in_use = true;
   block->requested = bytes;
   block->name = name;
@@ -97,7 +98,8 @@ CachingAllocator::Block* CachingAllocator::find_free(std::size_t bytes, StreamKe
 }
 
 CachingAllocator::Block* CachingAllocator::new_segment(std::size_t bytes, StreamKey stream, std::uint64_t pool) {
-  const std::size_t segment = is_small(bytes)       ? kSmallSegment
+  const std::size_t segment = mode_ == Mode::direct ? bytes
+                              : is_small(bytes)     ? kSmallSegment
                               : bytes < kOwnSegment ? kLargeSegment
                                                     : round_up(bytes, kSmallSegment);
   void* memory = source_.take(segment);
@@ -146,6 +148,8 @@ void CachingAllocator::put_back(Block* block) {
     return other != nullptr && !other->in_use && other->waiting_for == 0 && other->also_used_on.empty() &&
            other->stream == block->stream && other->pool == block->pool;
   };
+  // A graph's block is the graph's as long as it lives, and during a capture nothing can be given back.
+  if (mode_ == Mode::direct && block->pool == 0 && capture_pool_ == 0) return give_segment(block);
   if (mergeable(block->next)) block = merge(block, block->next);
   if (mergeable(block->previous)) block = merge(block->previous, block);
   free_list(*block).insert(block);
@@ -196,13 +200,18 @@ std::size_t CachingAllocator::release_free_segments() {
       }
       entry = list.erase(entry);
       released += block->bytes;
-      stats_.reserved -= block->bytes;
-      void* address = block->data;
-      blocks_.erase(address);
-      source_.give(address);
+      give_segment(block);
     }
   }
   return released;
+}
+
+/// Free, without neighbours, in no free list.
+void CachingAllocator::give_segment(Block* block) {
+  stats_.reserved -= block->bytes;
+  void* address = block->data;
+  blocks_.erase(address);
+  source_.give(address);
 }
 
 void CachingAllocator::release_cache() {

@@ -6,6 +6,9 @@
 // splits off the rest; a freed block merges with its free neighbours. Blocks belong to a stream: work on one stream is
 // ordered, so what it frees it may get again at once, and no other stream may. A block that was used on another stream
 // too waits for an event of that stream.
+//
+// Memory checkers see segments, not blocks. For them there is GRAFT_ALLOCATOR=direct: a segment of exactly its size for
+// every request, given back when it is freed (slow: the device is waited for at every one).
 #pragma once
 
 #include <cstddef>
@@ -47,7 +50,8 @@ class MemorySource {
 
 class CachingAllocator {
  public:
-  explicit CachingAllocator(MemorySource& source) : source_(source) {}
+  enum class Mode { caching, direct };
+  explicit CachingAllocator(MemorySource& source, Mode mode = Mode::caching) : source_(source), mode_(mode) {}
   CachingAllocator(const CachingAllocator&) = delete;
   CachingAllocator& operator=(const CachingAllocator&) = delete;
 
@@ -104,6 +108,7 @@ class CachingAllocator {
   Block* new_segment(std::size_t bytes, StreamKey stream, std::uint64_t pool);
   void split(Block* block, std::size_t bytes);
   void put_back(Block* block);
+  void give_segment(Block* block);
   Block* merge(Block* block, Block* neighbour);
   void look_at_events();
   void record_deferred();
@@ -111,6 +116,7 @@ class CachingAllocator {
   [[noreturn]] void out_of_memory(std::size_t bytes);
 
   MemorySource& source_;
+  const Mode mode_;
   std::mutex mutex_;
   std::map<std::pair<std::uint64_t, bool>, FreeList> free_;
   std::unordered_map<void*, std::unique_ptr<Block>> blocks_;  // by address, in use or free

@@ -5,7 +5,9 @@
 
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <mutex>
+#include <string_view>
 #include <vector>
 
 #include <graft/kernels/api/error.h>
@@ -82,9 +84,17 @@ class CudaSource final : public MemorySource {
   std::vector<cudaEvent_t> idle_events_;  // used under the allocator's lock
 };
 
+CachingAllocator::Mode asked_mode() {
+  const char* text = std::getenv("GRAFT_ALLOCATOR");
+  const std::string_view asked = text == nullptr || *text == '\0' ? "caching" : text;
+  if (asked == "direct") return CachingAllocator::Mode::direct;
+  check(asked == "caching", "GRAFT_ALLOCATOR is \"", asked, "\", expected caching or direct");
+  return CachingAllocator::Mode::caching;
+}
+
 struct DeviceMemory {
   CudaSource source;
-  CachingAllocator allocator{source};
+  CachingAllocator allocator{source, asked_mode()};
   explicit DeviceMemory(int device) : source(device) {}
 };
 

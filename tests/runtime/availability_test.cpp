@@ -1,6 +1,8 @@
 // Whether there is a device, and what is said when there is none.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include <graft/core/cuda.h>
 #include <graft/core/tensor.h>
 #include <graft/kernels/runtime/cuda.h>
@@ -31,6 +33,10 @@ TEST(Availability, IndexBeyondTheDevices) {
 }
 
 TEST(Availability, TheDeviceHasANameAndProperties) {
+  if (const char* expected = std::getenv("GRAFT_TEST_GPU")) {  // scripts/gpu_check: the tests must run on this one
+    ASSERT_TRUE(cuda::is_available()) << cuda::why_not();
+    EXPECT_EQ(cuda::device_name(), expected);
+  }
   if (!cuda::is_available()) GTEST_SKIP() << cuda::why_not();
   EXPECT_FALSE(cuda::device_name().empty());
   const runtime::CudaProperties& p = runtime::cuda_properties(0);

@@ -277,6 +277,42 @@ TEST_F(CachingAllocatorTest, EventsWaitUntilACaptureIsOver) {
   EXPECT_EQ(get(4096, a), block);
 }
 
+// --- direct -----------------------------------------------------------------------------------------------------------
+
+TEST_F(CachingAllocatorTest, DirectEveryRequestIsASegmentOfItsOwn) {
+  CachingAllocator direct(device, CachingAllocator::Mode::direct);
+  void* first = direct.allocate(100, a, nullptr);
+  void* second = direct.allocate(3 * kMiB, a, nullptr);
+  EXPECT_EQ(device.requests, (std::vector<std::size_t>{100, 3 * kMiB}));
+  direct.free(first);
+  EXPECT_EQ(device.segments, std::set<void*>{second});
+  EXPECT_EQ(direct.stats().reserved, 3 * kMiB);
+  direct.record_stream(second, b);  // the other stream is not done with it
+  direct.free(second);
+  EXPECT_EQ(device.segments, std::set<void*>{second});
+  device.pass_all();
+  direct.free(direct.allocate(1, a, nullptr));
+  EXPECT_TRUE(device.segments.empty());
+}
+
+TEST_F(CachingAllocatorTest, DirectAGraphKeepsItsBlocks) {
+  CachingAllocator direct(device, CachingAllocator::Mode::direct);
+  void* before = direct.allocate(100, a, nullptr);
+  const std::uint64_t pool = direct.begin_capture();
+  device.capturing.insert(a);
+  void* inside = direct.allocate(200, a, nullptr);
+  direct.free(before);  // nothing can be given back now
+  direct.free(inside);
+  device.capturing.clear();
+  direct.end_capture();
+  EXPECT_EQ(device.segments, (std::set<void*>{before, inside}));
+  direct.release_cache();
+  EXPECT_EQ(device.segments, std::set<void*>{inside});
+  direct.retire_pool(pool);
+  direct.release_cache();
+  EXPECT_TRUE(device.segments.empty());
+}
+
 // --- the observer ---------------------------------------------------------------------------------------------------
 
 std::vector<std::pair<void*, std::size_t>> seen_allocated, seen_freed;
