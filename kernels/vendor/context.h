@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include <graft/kernels/api/device.h>
 #include <graft/kernels/vendor/libraries.h>
@@ -15,7 +17,8 @@ namespace graft::kernels::vendor {
 /// What a plan was made for: sizes, strides, alignments, settings. Unused places are 0.
 using PlanKey = std::array<std::int64_t, 32>;
 
-/// Plans by what they were made for. They are kept for good: a captured graph may still run the kernels of one.
+/// Plans by what they were made for. They are kept for good, also one that a tuned one replaces: a captured graph may
+/// still run its kernels.
 template <class Plan>
 class PlanCache {
  public:
@@ -24,7 +27,9 @@ class PlanCache {
   Plan& get(const PlanKey& key, bool may_tune, Make&& make) {
     Entry& entry = plans_[key];
     if (entry.plan == nullptr || (may_tune && !entry.tuned)) {
-      entry.plan = make(may_tune);
+      std::unique_ptr<Plan> made = make(may_tune);
+      if (entry.plan != nullptr) replaced_.push_back(std::move(entry.plan));
+      entry.plan = std::move(made);
       entry.tuned = may_tune;
     }
     return *entry.plan;
@@ -38,6 +43,7 @@ class PlanCache {
     bool tuned = false;
   };
   std::map<PlanKey, Entry> plans_;
+  std::vector<std::unique_ptr<Plan>> replaced_;
 };
 
 class MatmulPlan;

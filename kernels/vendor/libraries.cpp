@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <sstream>
 #include <vector>
 
 #include <graft/kernels/api/error.h>
@@ -12,11 +13,12 @@ namespace {
 
 // A library without its path is what the system's loader looks for.
 std::vector<std::string> places(const std::string& library) {
-  if (const char* folder = std::getenv("GRAFT_VENDOR_LIBRARIES"); folder != nullptr && *folder != '\0')
-    return {cat(folder, "/", library)};
+  if (const char* only = std::getenv("GRAFT_VENDOR_LIBRARIES"); only != nullptr && *only != '\0')
+    return {cat(only, "/", library)};
   std::vector<std::string> all = {library};
-  if (constexpr std::string_view built_with = GRAFT_VENDOR_FOLDER; !built_with.empty())
-    all.push_back(cat(built_with, "/", library));
+  std::string folder;
+  for (std::stringstream built_with(GRAFT_VENDOR_FOLDERS); std::getline(built_with, folder, ':');)
+    all.push_back(cat(folder, "/", library));
   return all;
 }
 

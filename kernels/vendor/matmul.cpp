@@ -1,5 +1,5 @@
 // Matrix products by cuBLASLt. Batch dimensions that cannot be told as one stride are gone over here. ReLU is a step of
-// its own, by cuDNN: cuBLASLt's epilogue does not promise that NaN stays NaN.
+// its own, by cuDNN, as cuBLASLt's epilogue does not promise that NaN stays NaN; unless the fastest is asked for.
 #include <optional>
 #include <span>
 
@@ -64,7 +64,7 @@ std::int64_t alignment(const TensorRef& t, std::span<const Batch> outer, std::in
   return static_cast<std::int64_t>(bits & (~bits + 1));
 }
 
-void multiply(const MatmulArgs& args, Context& context, const Stream& stream) {
+void multiply(const MatmulArgs& args, bool relu, Context& context, const Stream& stream) {
   std::vector<Batch> outer = batches(args);
   Batch inner;
   if (!outer.empty()) {
@@ -87,6 +87,7 @@ void multiply(const MatmulArgs& args, Context& context, const Stream& stream) {
   spec.b_alignment = alignment(args.b, outer, &Batch::b);
   spec.y_alignment = alignment(args.y, outer, &Batch::y);
   if (args.bias.defined()) spec.bias_alignment = alignment(args.bias, {}, &Batch::y);
+  spec.relu = relu;
   const void* bias = args.bias.defined() ? args.bias.data : nullptr;
 
   const MatmulPlan& plan = context.matmuls.get(spec.key(), !runtime::is_capturing(stream), [&](bool tune) {
@@ -125,13 +126,15 @@ void multiply(const MatmulArgs& args, Context& context, const Stream& stream) {
 
 void matmul(const MatmulArgs& args, Context& context, const Stream& stream) {
   if (args.y.numel() == 0) return;
+  const bool relu = args.activation == Activation::relu;
+  const bool fused = relu && args.bias.defined() && args.a.numel() > 0 && engines() == graft::vendor::Engines::fastest;
   if (args.a.numel() > 0)
-    multiply(args, context, stream);
+    multiply(args, fused, context, stream);
   else if (args.bias.defined())  // K = 0
     fill_rows(args.bias, args.y, context);
   else
     clear(args.y, stream);
-  if (args.activation == Activation::relu) relu_in_place(args.y, context);
+  if (relu && !fused) relu_in_place(args.y, context);
 }
 
 }  // namespace

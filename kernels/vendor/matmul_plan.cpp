@@ -68,7 +68,8 @@ PlanKey MatmulSpec::key() const {
           a_alignment,
           b_alignment,
           y_alignment,
-          bias_alignment};
+          bias_alignment,
+          relu};
 }
 
 MatmulPlan::MatmulPlan(const MatmulSpec& spec, const void* bias) : spec_(spec) {
@@ -79,7 +80,7 @@ MatmulPlan::MatmulPlan(const MatmulSpec& spec, const void* bias) : spec_(spec) {
     set(operation_, CUBLASLT_MATMUL_DESC_TRANSA, transposed(spec.b));
     set(operation_, CUBLASLT_MATMUL_DESC_TRANSB, transposed(spec.a));
     if (bias != nullptr) {
-      set(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+      set(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE, spec.relu ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_BIAS);
       set(operation_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     }
     make_layout(b_, spec.dtype, spec.b, spec.k, spec.n, spec.batch, spec.b_batch);

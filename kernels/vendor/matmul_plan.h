@@ -17,13 +17,14 @@ struct Stored {
   bool column_major = false;
 };
 
-/// y = a @ b + bias for `batch` products: sizes, how the operands lie, bytes that the addresses are multiples of.
+/// y = a @ b + bias, or max(0, a @ b + bias), for `batch` products: sizes, how the operands lie, bytes that the addresses are multiples of.
 struct MatmulSpec {
   DType dtype{};
   std::int64_t batch = 1, m = 0, n = 0, k = 0;
   Stored a, b;
   std::int64_t a_batch = 0, b_batch = 0, y_batch = 0;  // elements from one product to the next; 0: the same operand
   std::int64_t a_alignment = 0, b_alignment = 0, y_alignment = 0, bias_alignment = 0;  // bias_alignment 0: no bias
+  bool relu = false;  // needs a bias
 
   PlanKey key() const;
 };

@@ -16,8 +16,9 @@ namespace graft::vendor {
 enum class Engines : std::uint8_t {
   /// Direct sums that give the same bits again: what our own kernels promise, and what the tests compare.
   strict,
-  /// Also Winograd and Fourier transforms, additions in no fixed order, and batch norm kernels that restrict the range
-  /// of the data: the fastest that the libraries have, for benchmarks.
+  /// Also Winograd and Fourier transforms, additions in no fixed order, batch norm kernels that restrict the range of
+  /// the data, and ReLU in cuBLASLt's epilogue, which may lose a NaN: the fastest that the libraries have, for
+  /// benchmarks.
   fastest,
 };
 
@@ -36,8 +37,8 @@ struct Options {
 /// captured takes the first one untimed): run a step once before it is captured or measured.
 ///
 /// Thread-safe; may be called again, with other options too. The libraries are looked for in the folder that
-/// GRAFT_VENDOR_LIBRARIES names if it is set, else where the system's loader looks, else in the CUDA toolkit that this
-/// library was built with.
+/// GRAFT_VENDOR_LIBRARIES names if it is set, else where the system's loader looks, else in the CUDA toolkit and
+/// the cuDNN that this library was built with.
 kernels::Support enable(const Options& options = {});
 
 }  // namespace graft::vendor

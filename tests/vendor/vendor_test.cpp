@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <thread>
 #include <vector>
@@ -264,7 +265,29 @@ TEST_F(VendorTest, CapturesWithoutTiming) {
     p.run();
     EXPECT_GT(blas.calls("cublasLtMatmul") - products, 2);
     p.expect_right();
+    graph.launch(stream);  // by the plan that it was captured with
+    stream.synchronize();
+    p.expect_right();
   }
+}
+
+TEST_F(VendorTest, ReluIsFusedWhereTheFastestIsAskedFor) {
+  const Product p(16);
+  const Tensor bias = randn({7}).to(gpu);
+  MatmulArgs args = p.args();
+  args.bias = bias.ref();
+  args.activation = kernels::Activation::relu;
+  const auto product = [&](vendor::Engines engines) {
+    EXPECT_TRUE(vendor::enable({.engines = engines}).ok);
+    run_vendor(args, p.y);  // tunes
+    const int before = dnn.calls("cudnnActivationForward");
+    run_vendor(args, p.y);
+    EXPECT_EQ(dnn.calls("cudnnActivationForward") - before, engines == vendor::Engines::strict ? 1 : 0);
+    return p.y.to(Device::cpu()).to_vector<float>();
+  };
+  const std::vector<float> strict = product(vendor::Engines::strict);
+  EXPECT_NE(std::count(strict.begin(), strict.end(), 0.0f), 0);
+  EXPECT_EQ(product(vendor::Engines::fastest), strict);
 }
 
 TEST_F(VendorTest, ErrorsNameTheCallTheStatusTheOpAndTheShapes) {

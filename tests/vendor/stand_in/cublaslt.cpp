@@ -193,7 +193,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                               p.d,
                               of<Layout>(d).rows,
                               of<Layout>(d).columns,
-                              o.epilogue == CUBLASLT_EPILOGUE_BIAS ? alignment_of(o.bias) : 0};
+                              o.epilogue != CUBLASLT_EPILOGUE_DEFAULT ? alignment_of(o.bias) : 0};
     results[i] = {};
     std::memcpy(&results[i].algo, &algorithm, sizeof algorithm);
     results[i].workspaceSize = algorithm.workspace;
@@ -213,7 +213,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
   const Operation o = of<Operation>(operation);
   const Layout la = of<Layout>(a_layout), lb = of<Layout>(b_layout), lc = of<Layout>(c_layout),
                ld = of<Layout>(d_layout);
-  const bool bias = o.epilogue == CUBLASLT_EPILOGUE_BIAS;
+  const bool relu = o.epilogue == CUBLASLT_EPILOGUE_RELU_BIAS, bias = relu || o.epilogue == CUBLASLT_EPILOGUE_BIAS;
   const auto aligned = [](const void* p, std::uint64_t to) { return reinterpret_cast<std::uintptr_t>(p) % to == 0; };
   if (algorithm.candidate == 2) return CUBLAS_STATUS_NOT_SUPPORTED;
   if (!consistent(o, la, lb, lc, ld) || ld.rows != algorithm.rows || ld.columns != algorithm.columns ||
@@ -239,6 +239,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
           for (std::uint64_t k = 0; k < inner; ++k) sum += rows[row * inner + k] * columns[column * inner + k];
           sum *= scale;
           if (bias) sum += load(o.bias, ld.element, static_cast<std::int64_t>(row));
+          if (relu && !(sum > 0)) sum = 0;  // loses a NaN, as cuBLASLt may
           store(d, ld.element, ld.at(row, column, product), sum);
         }
     }
