@@ -1,5 +1,6 @@
 // graft_bench: the benchmark suites of all folders. Google Benchmark's options, and GRAFT_NUM_THREADS.
-// graft_bench_emulated: small training rows over the emulated device; they show that the rows work, not how fast.
+// graft_bench_emulated: small training rows and the optimisers over the emulated device; they show that the rows work,
+// not how fast.
 #include <string>
 
 #include <benchmark/benchmark.h>
@@ -26,6 +27,8 @@ void add_suites() {
   using namespace graft::bench;
 #ifdef GRAFT_BENCH_EMULATED
   add_small_train();
+  add_elementwise();
+  add_optim();
 #else
   add_matmul();
   add_conv2d();

@@ -24,11 +24,10 @@ void report(benchmark::State& state, const Work& work) {
   if (work.flops > 0) state.counters["FLOPS"] = rate(work.flops);
 }
 
-// Milliseconds of the device for `count` steps.
-float run_on_device(const Step& step, std::int64_t count, const graft::Stream& stream, cuda::Event& begin,
-                    cuda::Event& end) {
+// Milliseconds of the device.
+float run_on_device(const Step& steps, const graft::Stream& stream, cuda::Event& begin, cuda::Event& end) {
   begin.record(stream);
-  for (std::int64_t i = 0; i < count; ++i) step();
+  steps();
   end.record(stream);
   end.synchronize();
   return end.elapsed_ms(begin);
@@ -36,16 +35,30 @@ float run_on_device(const Step& step, std::int64_t count, const graft::Stream& s
 
 void run_gpu(benchmark::State& state, const Place& place, const Work& work, const std::function<Step()>& prepare) {
   try {
+    const cuda::Stream stream(place.device.index);
+    const cuda::StreamScope on(stream);
     const Step step = prepare();
     std::optional<kernels::BackendScope> scope;
     if (place.backend) scope.emplace(*place.backend);
-    const graft::Stream& stream = runtime::current_stream(place.device.index);
     cuda::Event begin(place.device.index, true), end(place.device.index, true);
     step();  // loads code; the vendor's libraries tune
-    const float once = std::max(run_on_device(step, 1, stream, begin, end), 1e-4f);
+    const float once = std::max(run_on_device(step, stream, begin, end), 1e-4f);
     const auto count = static_cast<std::int64_t>(std::clamp(1 / once, 1.0f, 1000.0f));
+    cuda::Graph graph;
+    try {
+      cuda::GraphCapture capture(graph, stream);
+      for (std::int64_t i = 0; i < count; ++i) step();
+      capture.finish();
+    } catch (const Error& error) {
+      state.SetLabel(cat("eager: ", error.what()));
+    }
+    const Step steps = [&] {
+      if (graph.defined()) return graph.launch(stream);
+      for (std::int64_t i = 0; i < count; ++i) step();
+    };
+    run_on_device(steps, stream, begin, end);
     while (state.KeepRunningBatch(count))
-      state.SetIterationTime(static_cast<double>(run_on_device(step, count, stream, begin, end)) * 1e-3);
+      state.SetIterationTime(static_cast<double>(run_on_device(steps, stream, begin, end)) * 1e-3);
     report(state, work);
   } catch (const Error& error) {
     state.SkipWithError(error.what());
@@ -95,6 +108,13 @@ const std::vector<Place>& gpu_places() {
     return all;
   }();
   return places;
+}
+
+std::vector<Place> own_places() {
+  std::vector<Place> own = {kCpu};
+  for (const Place& place : gpu_places())
+    if (place.backend == kernels::BackendId::cuda) own.push_back(place);
+  return own;
 }
 
 std::string Place::name(const std::string& op, const std::string& what) const {

@@ -52,12 +52,15 @@ inline const Place kCpu{Device::cpu()};
 /// Our own kernels (cuda) and the vendor's libraries (vendor), each in f32 and bf16, where there is a GPU that they can
 /// use; else nothing. The vendor's may choose any engine that adds in float, the fastest that it has.
 const std::vector<Place>& gpu_places();
+/// The CPU and our own kernels on a GPU: what the vendor's libraries have no rows for is measured there.
+std::vector<Place> own_places();
 /// Why the vendor's libraries are not among them; "" when they are.
 const std::string& why_no_vendor();
 
 /// As the other add, at a place. On a GPU the time is the device's, from event to event around as many steps as take
-/// about a millisecond; buffers stay the same, so what fits into the L2 cache is read from there. A backend that
-/// refuses is reported as an error with its reason.
+/// about a millisecond, captured as one graph, as between launches of single kernels the device would wait for the host
+/// (where a step cannot be captured it is launched so, and the row's label says why). Buffers stay the same, so what
+/// fits into the L2 cache is read from there. A backend that refuses is reported as an error with its reason.
 void add(const Place& place, const std::string& name, const Work& work, std::function<Step()> prepare);
 
 /// The size in bytes.
