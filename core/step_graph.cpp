@@ -24,7 +24,9 @@ struct StepGraph::Impl {
   std::uint64_t captured_of = 0;  // the fingerprint
   std::int64_t done = 0;          // steps in all
   std::int64_t observed_at = 0;   // how many had been done when the observed one began
-  runtime::Graph one, many;       // of one step, and of `length`
+  // Captures have a stream of their own: what other threads give to the shared one meanwhile is none of theirs.
+  std::optional<runtime::OwnedStream> capturing_on;
+  runtime::Graph one, many;  // of one step, and of `length`
   std::int64_t length = 0;
 
   Stream& stream() const { return current_stream(counter.device()); }
@@ -50,7 +52,8 @@ struct StepGraph::Impl {
   runtime::Graph captured(std::int64_t steps) {
     refused = true;  // unless it comes to its end
     runtime::Graph graph;
-    runtime::GraphCapture capture(graph, stream());
+    if (!capturing_on) capturing_on.emplace(counter.device().index);
+    runtime::GraphCapture capture(graph, *capturing_on);
     {
       StepRandom::Capturing capturing(random, static_cast<const std::int64_t*>(counter.ref().data), observed_at);
       for (std::int64_t i = 0; i < steps; ++i) {

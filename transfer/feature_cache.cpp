@@ -115,7 +115,9 @@ Tensor FeatureCache::get(const Chain& chain, std::size_t prefix, const data::Dat
     if (!features.defined()) {
       Shape shape = rows.shape();
       shape[0] = dataset.size();
-      if (static_cast<std::size_t>(shape.numel()) * size_of(rows.dtype()) > limit_bytes_) return {};
+      const auto bytes = static_cast<std::size_t>(shape.numel()) * size_of(rows.dtype());
+      if (bytes > limit_bytes_) return {};
+      if (rows.device().is_cuda() && bytes > runtime::device_memory_available(rows.device().index) / 2) return {};
       features = Tensor::empty(shape, rows.dtype(), rows.device());
     }
     Tensor place = features.as_strided(rows.shape(), features.strides(), done * features.strides()[0]);

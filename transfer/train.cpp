@@ -154,7 +154,7 @@ class Run {
         valid_features_ = cache().get(forward_.chain, prefix, valid_, o_.normalization);
       if (!features_.defined() || (valid_.size() > 0 && !valid_features_.defined())) {
         features_ = valid_features_ = {};
-        log("feature cache: off, the features would take more memory than its limit");
+        log("feature cache: off, the features would take more memory than its limit, or more than half of what the device has free");
       }
     } else if (prefix == 0) {
       log(cat("feature cache: off, ", reason));
@@ -241,7 +241,7 @@ class Run {
     } else if (on_device_ && data::DeviceBatches::fits(dataset_, options)) {
       resident_.emplace(dataset_, options, o_.precision);
     } else {
-      if (device_.is_cuda()) log("data set: on the host, it would take more than half of the device's memory");
+      if (device_.is_cuda()) log("data set: on the host, it would take more than half of the device's free memory");
       loader_.emplace(dataset_, options);
     }
     if (valid_.size() > 0)

@@ -107,7 +107,7 @@ struct TrainResult {
 };
 
 /// Trains with cross-entropy, on the device that the module lies on. On a CUDA device the data set lies there too
-/// (where it takes no more than half of its memory), and the host waits only for evaluations and at the end. The module
+/// (where it takes no more than half of its free memory), and the host waits only for evaluations and at the end. The module
 /// is left in inference. `valid` may be empty (default-constructed). Throws Error for options out of range, labels the
 /// network has no output for, or a loss that is not finite.
 TrainResult train(Module& module, const data::Dataset& dataset, const data::Dataset& valid,

@@ -1,5 +1,7 @@
 #include <graft/core/data/device_batches.h>
 
+#include <algorithm>
+
 #include <graft/core/ops/view.h>
 #include <graft/core/stream.h>
 #include <graft/kernels/api/batch.h>
@@ -29,7 +31,8 @@ bool DeviceBatches::fits(const Dataset& dataset, const LoaderOptions& options) {
   const Tensor& rows = options.features.defined() ? options.features : dataset.images;
   const std::size_t bytes =
       static_cast<std::size_t>(rows.numel()) * size_of(rows.dtype()) + static_cast<std::size_t>(dataset.size()) * 8;
-  return bytes <= runtime::cuda_properties(options.device.index).memory / 2;
+  return bytes <= std::min(runtime::cuda_properties(options.device.index).memory,
+                           runtime::device_memory_available(options.device.index)) / 2;
 }
 
 Batch DeviceBatches::load(const Tensor& step) const { return make(images_, labels_, step, batch_size_, false); }

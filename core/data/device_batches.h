@@ -16,8 +16,8 @@ class DeviceBatches {
   /// does, and when the batch is larger than the set.
   DeviceBatches(const Dataset& dataset, const LoaderOptions& options, DType dtype = DType::f32);
 
-  /// Whether the set (or its features) takes no more than half of the device's memory. False on the CPU, where a Loader
-  /// with its threads does better.
+  /// Whether the set (or its features) takes no more than half of the memory that is free on the device. False on the
+  /// CPU, where a Loader with its threads does better.
   static bool fits(const Dataset& dataset, const LoaderOptions& options);
 
   /// In an epoch.

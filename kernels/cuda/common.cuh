@@ -173,6 +173,7 @@ GRAFT_DEVICE void report_fault(runtime::FaultRecord* record, runtime::FaultKind 
   record->value = value;
   record->limit = limit;
   __threadfence_system();
+  atomicExch(&record->claimed, 2u);
 }
 
 /// The row of an op that needs no more than its contract.

@@ -105,9 +105,8 @@ void launch(const char* name, void (*kernel)(P...), const LaunchConfig& config, 
         }
         const auto* function = reinterpret_cast<const void*>(kernel);
         if (config.shared_bytes > 48 * 1024) {
-          const cudaError_t opted = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                         static_cast<int>(config.shared_bytes));
-          if (opted != cudaSuccess) return static_cast<int>(opted);
+          const int opted = runtime::allow_shared_memory(function, stream.device.index, config.shared_bytes);
+          if (opted != cudaSuccess) return opted;
         }
         return static_cast<int>(cudaLaunchKernelExC(&native_config, function, pointers));
       },

@@ -67,6 +67,7 @@ void CachingAllocator::free(void* address) {
     put_back(block);
     return;
   }
+  block->deferred = true;
   deferred_.push_back(block);
   if (capture_pool_ == 0) record_deferred();
 }
@@ -145,7 +146,7 @@ void CachingAllocator::split(Block* block, std::size_t bytes) {
 
 void CachingAllocator::put_back(Block* block) {
   const auto mergeable = [&](const Block* other) {
-    return other != nullptr && !other->in_use && other->waiting_for == 0 && other->also_used_on.empty() &&
+    return other != nullptr && !other->in_use && other->waiting_for == 0 && !other->deferred &&
            other->stream == block->stream && other->pool == block->pool;
   };
   // A graph's block is the graph's as long as it lives, and during a capture nothing can be given back.
@@ -173,6 +174,8 @@ void CachingAllocator::record_deferred() {
       ++block->waiting_for;
     }
     block->also_used_on.clear();
+    block->deferred = false;
+    if (block->waiting_for == 0) put_back(block);  // the other streams have ended meanwhile
   }
 }
 
@@ -299,6 +302,11 @@ void CachingAllocator::out_of_memory(std::size_t bytes) {
 DeviceMemoryStats CachingAllocator::stats() {
   const std::lock_guard lock(mutex_);
   return stats_;
+}
+
+std::size_t CachingAllocator::available() {
+  const std::lock_guard lock(mutex_);
+  return source_.room().free + stats_.reserved - stats_.in_use;
 }
 
 void CachingAllocator::reset_peak() {

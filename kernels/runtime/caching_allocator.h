@@ -77,6 +77,7 @@ class CachingAllocator {
   void retire_pool(std::uint64_t pool);
 
   DeviceMemoryStats stats();
+  std::size_t available();  // what is free on the device, and what is cached
   void reset_peak();
   void set_observer(const MemoryObserver& observer);
 
@@ -90,7 +91,8 @@ class CachingAllocator {
     Block *previous = nullptr, *next = nullptr;  // neighbours in the segment
     const char* name = nullptr;
     std::vector<StreamKey> also_used_on;
-    int waiting_for = 0;  // events
+    int waiting_for = 0;    // events
+    bool deferred = false;  // in deferred_
   };
   struct Order {  // best fit of a stream first
     using is_transparent = void;

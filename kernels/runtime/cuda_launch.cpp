@@ -6,7 +6,9 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #if __has_include(<nvtx3/nvToolsExt.h>)
@@ -73,6 +75,18 @@ std::atomic<bool>& synchronous() {
 std::string dims(const std::array<unsigned, 3>& d) { return cat("(", d[0], ", ", d[1], ", ", d[2], ")"); }
 
 }  // namespace
+
+int allow_shared_memory(const void* kernel, int device, std::size_t bytes) {
+  static std::mutex mutex;
+  static std::map<std::pair<const void*, int>, std::size_t> allowed;
+  const std::lock_guard lock(mutex);
+  std::size_t& most = allowed[{kernel, device}];
+  if (bytes <= most) return cudaSuccess;
+  const cudaError_t status =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  if (status == cudaSuccess) most = bytes;
+  return status;
+}
 
 void set_synchronous_launches(bool on) { synchronous().store(on); }
 bool synchronous_launches() { return synchronous().load(std::memory_order_relaxed); }

@@ -61,8 +61,6 @@ const Devices& devices() {
   return all;
 }
 
-thread_local int current_device = -1;
-
 }  // namespace
 
 int cuda_device_count() { return devices().count; }
@@ -102,9 +100,9 @@ void require_device(int device) {
 }
 
 void make_current(int device) {
-  if (current_device == device) return;
+  int now = -1;  // asked each time: other code of the program may change it
+  if (cudaGetDevice(&now) == cudaSuccess && now == device) return;
   GRAFT_CUDA(cudaSetDevice, device);
-  current_device = device;
 }
 
 }  // namespace graft::runtime

@@ -162,6 +162,7 @@ void device_record_stream(void* block, const Stream& stream) {
 }
 
 DeviceMemoryStats device_memory_stats(int device) { return device_allocator(device).stats(); }
+std::size_t device_memory_available(int device) { return device_allocator(device).available(); }
 void device_reset_peak(int device) { device_allocator(device).reset_peak(); }
 void device_release_cache(int device) { device_allocator(device).release_cache(); }
 

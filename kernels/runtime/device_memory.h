@@ -17,6 +17,9 @@ struct DeviceMemoryStats {
 };
 
 DeviceMemoryStats device_memory_stats(int device);
+/// Bytes that could be allocated now, in pieces: what the device has free and what is cached here. Other programs may
+/// take them.
+std::size_t device_memory_available(int device);
 void device_reset_peak(int device);
 
 /// Waits for the device and gives all memory that nobody uses back to it.

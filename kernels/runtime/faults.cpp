@@ -4,8 +4,10 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <mutex>
+#include <thread>
 
 #include <graft/kernels/api/error.h>
 #include <graft/kernels/runtime/cuda.h>
@@ -56,12 +58,14 @@ FaultRecord* fault_record(int device) {
 void check_faults(int device) {
   FaultRecord* record = records[static_cast<std::size_t>(device)].load(std::memory_order_acquire);
   if (record == nullptr) return;  // no kernel has been given it
-  if (std::atomic_ref(record->claimed).load(std::memory_order_acquire) == 0) return;
-  // Another stream's kernel may still be writing it.
-  make_current(device);
-  GRAFT_CUDA(cudaDeviceSynchronize);
+  const std::atomic_ref claimed(record->claimed);
+  if (claimed.load(std::memory_order_acquire) == 0) return;
+  // Another stream's kernel may be writing it right now. Waiting for the device would break other threads' captures.
+  const auto enough = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  while (claimed.load(std::memory_order_acquire) != 2 && std::chrono::steady_clock::now() < enough)
+    std::this_thread::yield();
   const FaultRecord fault = *record;
-  std::memset(static_cast<void*>(record), 0, sizeof *record);
+  claimed.store(0, std::memory_order_release);
   fail(describe(fault), " (on ", Device::cuda(device), ", seen when its work was waited for)");
 }
 

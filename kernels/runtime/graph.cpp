@@ -35,6 +35,7 @@ struct Graph::Impl {
   std::unique_ptr<Event> launched;  // the end of the last launch
 
   ~Impl() {
+    const OutsideCapture outside;  // of another graph, by this thread
     try {
       if (launched) launched->synchronize();
       if (exec != nullptr) cudaGraphExecDestroy(exec);
@@ -111,7 +112,19 @@ void GraphCapture::finish() {
   std::size_t nodes = 0;
   GRAFT_CUDA(cudaGraphGetNodes, captured, nullptr, &nodes);
   impl->nodes = static_cast<std::int64_t>(nodes);
-  GRAFT_CUDA(cudaGraphInstantiate, &impl->exec, captured, 0);
+  // The upload would come with the first launch, where its failing is too late for another way.
+  const auto made = [&] {
+    const cudaError_t status = cudaGraphInstantiate(&impl->exec, captured, 0);
+    return status == cudaSuccess ? cudaGraphUpload(impl->exec, native(stream_)) : status;
+  };
+  cudaError_t status = made();
+  if (status == cudaErrorMemoryAllocation) {  // the driver's memory, which our cache may have
+    cudaGetLastError();
+    if (impl->exec != nullptr) cudaGraphExecDestroy(std::exchange(impl->exec, nullptr));
+    allocator.release_cache();
+    status = made();
+  }
+  check_cuda(status, "making a graph ready for launches", stream_);
   impl->launched = std::make_unique<Event>(stream_.device.index);
   graph_.impl_ = std::move(impl);
 }

@@ -58,17 +58,19 @@ class PinnedCache {
 
   /// Free once the stream's work so far is done.
   void free_after(void* block, const Stream& stream) {
+    refuse_while_capturing(stream, "pinned_free_after");
     const std::lock_guard lock(mutex_);
     cudaEvent_t event = nullptr;
     make_current(stream.device.index);
-    if (idle_events_.empty()) {
+    std::vector<cudaEvent_t>& idle = idle_events_[stream.device.index];
+    if (idle.empty()) {
       GRAFT_CUDA(cudaEventCreateWithFlags, &event, cudaEventDisableTiming);
     } else {
-      event = idle_events_.back();
-      idle_events_.pop_back();
+      event = idle.back();
+      idle.pop_back();
     }
     GRAFT_CUDA(cudaEventRecord, event, native(stream));
-    pending_.push_back({event, block});
+    pending_.push_back({stream.device.index, event, block});
   }
 
   bool holds(const void* begin, std::size_t bytes) {
@@ -82,6 +84,7 @@ class PinnedCache {
 
  private:
   struct Pending {
+    int device;
     cudaEvent_t event;
     void* block;
   };
@@ -94,7 +97,7 @@ class PinnedCache {
         continue;
       }
       check_cuda(status, "cudaEventQuery");
-      idle_events_.push_back(entry->event);
+      idle_events_[entry->device].push_back(entry->event);
       free_[sizes_.at(static_cast<std::byte*>(entry->block))].push_back(entry->block);
       entry = pending_.erase(entry);
     }
@@ -114,7 +117,7 @@ class PinnedCache {
   std::map<std::size_t, std::vector<void*>> free_;
   std::map<std::byte*, std::size_t> sizes_;  // of all blocks
   std::list<Pending> pending_;
-  std::vector<cudaEvent_t> idle_events_;
+  std::map<int, std::vector<cudaEvent_t>> idle_events_;  // an event belongs to its device
 };
 
 PinnedCache& cache() {

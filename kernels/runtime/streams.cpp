@@ -65,6 +65,7 @@ StreamScope::~StreamScope() { current_stream(previous_.device.index) = previous_
 OwnedStream::OwnedStream(int device) : stream_{Device::cuda(device), new_stream(device)} {}
 
 OwnedStream::~OwnedStream() {
+  const OutsideCapture outside;  // of another stream, by this thread
   cudaStreamSynchronize(native(stream_));
   try {
     device_allocator(stream_.device.index).hand_over(stream_.native, default_stream(stream_.device.index).native);

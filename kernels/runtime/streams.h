@@ -91,8 +91,8 @@ class Graph {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Captures what the calling thread gives to `stream` while it lives into a graph: nothing runs. The stream becomes the
-/// thread's current one.
+/// Captures what is given to `stream` while it lives into a graph: nothing runs. The stream becomes the calling
+/// thread's current one. It must be one that no other thread gives work to, an OwnedStream: that would be captured too.
 ///
 ///   Graph graph;
 ///   { GraphCapture capture(graph, stream);  step();  capture.finish(); }

@@ -44,6 +44,7 @@ void device_free(void*, const Stream&) noexcept {}
 void device_free(void*, Device) noexcept {}
 void device_record_stream(void*, const Stream&) { refuse(); }
 DeviceMemoryStats device_memory_stats(int) { refuse(); }
+std::size_t device_memory_available(int) { refuse(); }
 void device_reset_peak(int) { refuse(); }
 void device_release_cache(int) { refuse(); }
 AllocationName::AllocationName(const char*) : previous_(nullptr) {}

@@ -3,6 +3,7 @@
 
 #include <graft/kernels/api/contracts.h>
 #include <graft/kernels/api/table.h>
+#include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/runtime/cuda_launch.h>
 #include <graft/kernels/vendor/context.h>
 
@@ -43,6 +44,8 @@ void add(BackendTable& table) {
   };
   row.run = [](const Args& args, Stream& stream) {
     try {
+      // Into a capture go their kernels; loading code and choosing an algorithm are no part of it.
+      const runtime::OutsideCapture outside;
       runtime::LaunchScope scope(Args::name, stream);
       work(args, context(stream), stream);
       scope.finish(0, {}, {}, 0);

@@ -277,6 +277,28 @@ TEST_F(CachingAllocatorTest, EventsWaitUntilACaptureIsOver) {
   EXPECT_EQ(get(4096, a), block);
 }
 
+TEST_F(CachingAllocatorTest, AStreamThatEndsBeforeADeferredBlockIsLookedAt) {
+  std::byte* neighbour = get(4096, a);
+  std::byte* block = get(4096, a);
+  allocator.record_stream(block, b);
+  allocator.begin_capture();
+  device.capturing.insert(b);
+  allocator.free(block);      // no event can be recorded now
+  allocator.hand_over(b, a);  // and later there is no stream for one
+  allocator.free(neighbour);  // must not swallow it
+  device.capturing.clear();
+  allocator.end_capture();
+  EXPECT_EQ(get(8192, a), neighbour) << "both are free again, as one";
+  EXPECT_TRUE(device.recorded_on.empty());
+}
+
+TEST_F(CachingAllocatorTest, AvailableIsWhatTheDeviceHasAndWhatIsCached) {
+  void* block = get(kMiB, a);
+  EXPECT_EQ(allocator.available(), device.total - kMiB);
+  allocator.free(block);
+  EXPECT_EQ(allocator.available(), device.total);
+}
+
 // --- direct -----------------------------------------------------------------------------------------------------------
 
 TEST_F(CachingAllocatorTest, DirectEveryRequestIsASegmentOfItsOwn) {
