@@ -3,7 +3,7 @@
 // Forward: one pass over the logits. A warp takes a row (a block a long one) and finds maximum and sum of exponentials
 // together, as softmax.cu does for long rows. Each block adds up the losses of its rows, and one block adds those sums
 // in a second launch, in a fixed order. Backward: one pass, a warp to every 1024 elements, as
-//   gx = g (p (a + s' W) - s' w[c] - a [c == t]),   p = exp(logit - log_sum_exp),
+//   gx = g (p (a + s' W) - s' w[c] - a [c == t]),   p = exp((logit - row_max) - log_sum),
 // with a = (1 - s) w[t], s' = s / C and W the sum of all class weights.
 #include <cmath>
 
@@ -23,7 +23,7 @@ struct LossRows {
   const T* logits;              // (rows, classes)
   const std::int64_t* targets;  // (rows)
   const T* weights;             // (classes) or nullptr
-  Compute<T>* log_sum_exp;      // (rows)
+  Compute<T>*row_max, *log_sum; // (rows)
   Compute<T>* row_loss;         // (rows) without a reduction, else nullptr
   double* partial;              // (blocks, 2) with one: sums of losses and of weights
   runtime::FaultRecord* faults;
@@ -40,6 +40,13 @@ GRAFT_DEVICE bool takes_part(const Rows& r, std::int64_t row, std::int64_t targe
   return false;
 }
 
+/// `weighted`, the sum of w (x - old) over elements whose weights are `all_weights` in sum, as the sum of w (x - next).
+/// While the maximum is -infinity there were no elements, or only such: what is 0, infinite or NaN has no origin.
+template <class C>
+GRAFT_DEVICE C to_maximum(C weighted, C all_weights, C old, C next) {
+  return old == -INFINITY ? weighted : weighted + all_weights * (old - next);
+}
+
 template <class T, int Lanes, int V>
 GRAFT_KERNEL(kRowThreads<Lanes>)
 cross_entropy_rows(const LossRows<T> r) {
@@ -54,7 +61,7 @@ cross_entropy_rows(const LossRows<T> r) {
     const T* logits = r.logits + row * r.classes;
     const std::int64_t target = r.targets[row];
     C greatest = nothing, sum = 0;
-    C weighted = 0, all_weights = 0;  // sums of w[c] logit[c] and w[c], for the smoothing
+    C weighted = 0, all_weights = 0;  // sums of w[c] (logit[c] - greatest) and w[c], for the smoothing
     for (std::int64_t base = 0; base < r.classes; base += Lanes * E) {
       const int count = stretch<Lanes, E>(base, r.classes);
       C value[E];
@@ -66,6 +73,7 @@ cross_entropy_rows(const LossRows<T> r) {
       sum *= std::exp(greatest - shift);
       GRAFT_UNROLL
       for (int i = 0; i < E; ++i) sum += std::exp(value[i] - shift);
+      if (smooth) weighted = to_maximum(weighted, all_weights, greatest, next);
       greatest = next;
       if (!smooth) continue;
       C w[E];
@@ -78,7 +86,7 @@ cross_entropy_rows(const LossRows<T> r) {
       GRAFT_UNROLL
       for (int i = 0; i < E; ++i) {
         if (vector_column<Lanes, V>(i / V) >= count) continue;
-        weighted += w[i] * value[i];
+        weighted += w[i] * (value[i] - shift);
         all_weights += w[i];
       }
     }
@@ -86,20 +94,21 @@ cross_entropy_rows(const LossRows<T> r) {
     greatest = row_reduce<Lanes>(greatest, scratch[0], Max{});
     sum = row_reduce<Lanes>(sum * std::exp(of_thread - greatest), scratch[1], Add{});
     if (smooth) {
-      weighted = row_reduce<Lanes>(weighted, scratch[0], Add{});
+      weighted = row_reduce<Lanes>(to_maximum(weighted, all_weights, of_thread, greatest), scratch[0], Add{});
       all_weights = row_reduce<Lanes>(all_weights, scratch[1], Add{});
     }
     if (!leader) continue;
-    const C log_sum = std::log(sum), log_sum_exp = greatest + log_sum;
-    r.log_sum_exp[row] = log_sum_exp;
+    const C log_sum = std::log(sum);
+    r.row_max[row] = greatest;
+    r.log_sum[row] = log_sum;
     double loss = 0;
     if (takes_part(r, row, target, true)) {
       const double w = r.weights != nullptr ? static_cast<double>(widen(r.weights[target])) : 1.0;
-      // log_sum - (x - max) and not log_sum_exp - x, which would round at the size of the logits.
+      // log_sum - (x - max) and not (max + log_sum) - x, which would round at the size of the logits.
       loss = (1 - r.smoothing) * w * static_cast<double>(log_sum - (widen(logits[target]) - greatest));
       if (smooth)
         loss += r.smoothing / static_cast<double>(r.classes) *
-                (static_cast<double>(all_weights) * static_cast<double>(log_sum_exp) - static_cast<double>(weighted));
+                (static_cast<double>(all_weights) * static_cast<double>(log_sum) - static_cast<double>(weighted));
       losses += loss;
       weights += w;
     }
@@ -150,7 +159,8 @@ void run_cross_entropy(const CrossEntropyArgs& args, Stream& stream) {
     r.logits = args.logits.as<T>();
     r.targets = args.targets.as<std::int64_t>();
     r.weights = args.class_weights.as<T>();
-    r.log_sum_exp = args.log_sum_exp.as<W>();
+    r.row_max = args.row_max.as<W>();
+    r.log_sum = args.log_sum.as<W>();
     r.row_loss = none ? args.loss.as<W>() : nullptr;
     r.partial = partial.as<double>();
     r.faults = runtime::fault_record(stream.device.index);
@@ -186,7 +196,8 @@ struct GradientRows {
   const T* logits;
   const std::int64_t* targets;
   const T* weights;
-  const Compute<T>*log_sum_exp, *scale, *gy;
+  const Compute<T>*row_max, *log_sum, *scale;
+  const Compute<T>* gy;  // nullptr: ones
   const double* all_weights;  // their sum, where there are weights and smoothing
   T* gx;
   runtime::FaultRecord* faults;
@@ -206,13 +217,15 @@ cross_entropy_gradient(const GradientRows<T> r) {
     const std::int64_t end = begin + kPiece < r.classes ? begin + kPiece : r.classes;
     const std::int64_t target = r.targets[row];
     const bool counted = takes_part(r, row, target, begin == 0 && threadIdx.x % kWarp == 0);
-    C g = 0, own = 0, factor = 0, log_sum_exp = 0;
+    C g = 0, own = 0, factor = 0, row_max = 0, log_sum = 0;
     if (counted) {
-      g = *r.scale * r.gy[r.gy_per_row ? row : 0];
+      g = *r.scale;
+      if (r.gy != nullptr) g *= r.gy[r.gy_per_row ? row : 0];
       own = static_cast<C>(1 - r.smoothing) * (r.weights != nullptr ? widen(r.weights[target]) : C(1));
       const double all = r.all_weights != nullptr ? *r.all_weights : static_cast<double>(r.classes);
       factor = own + smooth * static_cast<C>(all);
-      log_sum_exp = r.log_sum_exp[row];
+      row_max = r.row_max[row];
+      log_sum = r.log_sum[row];
     }
     for (std::int64_t base = begin; base < end; base += kWarp * E) {
       const std::int64_t from = row * r.classes + base;
@@ -222,7 +235,7 @@ cross_entropy_gradient(const GradientRows<T> r) {
         load_row<kWarp, V>(r.logits + from, count, C(0), value);
         GRAFT_UNROLL
         for (int i = 0; i < E; ++i) {
-          const C p = std::exp(value[i] - log_sum_exp);
+          const C p = std::exp(value[i] - row_max - log_sum);
           const bool is_target = vector_column<kWarp, V>(i / V) + i % V == hit;
           value[i] = p * factor - (is_target ? own : C(0));
         }
@@ -265,7 +278,8 @@ void run_cross_entropy_backward(const CrossEntropyBackwardArgs& args, Stream& st
     r.logits = args.logits.as<T>();
     r.targets = args.targets.as<std::int64_t>();
     r.weights = args.class_weights.as<T>();
-    r.log_sum_exp = args.log_sum_exp.as<W>();
+    r.row_max = args.row_max.as<W>();
+    r.log_sum = args.log_sum.as<W>();
     r.scale = args.scale.as<W>();
     r.gy = args.gy.as<W>();
     r.all_weights = sum.as<double>();
