@@ -52,6 +52,7 @@ struct CrossEntropyNode final : Node {
   Saved logits, targets, class_weights, row_max, log_sum, scale;
   kernels::CrossEntropyBackwardArgs args;  // settings; the tensors are filled in at the time
   const char* name() const override { return "cross_entropy"; }
+  bool takes_implicit_ones() const override { return true; }
   void backward(const Tensor& gy, GradSlots& gx) override {
     if (!gx.needed(0)) return;
     const Tensor x = logits.get(name()), t = targets.get(name()), w = class_weights.get(name()),
