@@ -1,34 +1,38 @@
 // Cross-entropy of logits, fused with softmax.
 //
 // Forward: one pass over the logits. A warp takes a row (a block a long one) and finds maximum and sum of exponentials
-// together, as softmax.cu does for long rows. Each block adds up the losses of its rows, and one block adds those sums
-// in a second launch, in a fixed order. Backward: one pass, a warp to every 1024 elements, as
+// together, as softmax.cu does for long rows. Each block adds up the losses of its rows, and the block that ends last
+// adds those sums in a fixed order. Backward: one pass, a warp to every 1024 elements, as
 //   gx = g (p (a + s' W) - s' w[c] - a [c == t]),   p = exp((logit - row_max) - log_sum),
 // with a = (1 - s) w[t], s' = s / C and W the sum of all class weights.
 #include <cmath>
 
 #include <graft/kernels/cuda/rows.h>
 #include <graft/kernels/cuda/rows.cuh>
+#include <graft/kernels/cuda/ticket.cuh>
 
 namespace graft::kernels::cuda {
 namespace {
 
 constexpr int kLong = 256;  // threads of a row of more than kShortRow classes
 constexpr std::int64_t kShortRow = 1024;
-constexpr int kLossBlocks = 1024;  // of the forward at most: what the second launch adds up
-constexpr int kFinishThreads = 256;
+constexpr int kLossBlocks = 1024;  // of the forward at most: whose sums the last one adds up
 
 template <class T>
 struct LossRows {
   const T* logits;              // (rows, classes)
   const std::int64_t* targets;  // (rows)
   const T* weights;             // (classes) or nullptr
-  Compute<T>*row_max, *log_sum; // (rows)
-  Compute<T>* row_loss;         // (rows) without a reduction, else nullptr
-  double* partial;              // (blocks, 2) with one: sums of losses and of weights
+  Compute<T>* row_max;          // (rows)
+  Compute<T>* log_sum;          // (rows)
+  Compute<T>* loss;             // (rows) without a reduction, else a scalar
+  Compute<T>* scale;            // a scalar
+  double* partial;              // (blocks, 2) with a reduction, else nullptr: sums of losses and of weights
+  std::uint32_t* counter;       // with a reduction: the blocks' tickets
   runtime::FaultRecord* faults;
   std::int64_t rows, classes, ignore_index;
   double smoothing;
+  bool mean;
 };
 
 /// Whether the row takes part: not ignored, and its target a class. Tells the host where it is none.
@@ -45,6 +49,23 @@ GRAFT_DEVICE bool takes_part(const Rows& r, std::int64_t row, std::int64_t targe
 template <class C>
 GRAFT_DEVICE C to_maximum(C weighted, C all_weights, C old, C next) {
   return old == -INFINITY ? weighted : weighted + all_weights * (old - next);
+}
+
+/// loss and scale of the blocks' sums, by a block of Threads.
+template <int Threads, class T>
+GRAFT_DEVICE void finish_loss(const LossRows<T>& r) {
+  using C = Compute<T>;
+  GRAFT_SHARED(scratch, double[2][Threads / kWarp]);
+  double losses = 0, weights = 0;
+  for (unsigned i = threadIdx.x; i < gridDim.x; i += Threads) {
+    losses += r.partial[2 * i];
+    weights += r.partial[2 * i + 1];
+  }
+  losses = block_reduce<Threads>(losses, scratch[0], Add{});
+  weights = block_reduce<Threads>(weights, scratch[1], Add{});
+  if (threadIdx.x != 0) return;
+  *r.scale = static_cast<C>(r.mean ? 1 / weights : 1.0);  // infinite where every row is ignored
+  *r.loss = static_cast<C>(r.mean ? losses / weights : losses);
 }
 
 template <class T, int Lanes, int V>
@@ -112,47 +133,34 @@ cross_entropy_rows(const LossRows<T> r) {
       losses += loss;
       weights += w;
     }
-    if (r.row_loss != nullptr) r.row_loss[row] = static_cast<C>(loss);
+    if (r.partial == nullptr) r.loss[row] = static_cast<C>(loss);
   }
-  if (r.partial == nullptr) return;
+  if (r.partial == nullptr) {
+    if (blockIdx.x == 0 && threadIdx.x == 0) *r.scale = 1;
+    return;
+  }
   if (leader) {
     sums[threadIdx.x / Lanes][0] = losses;
     sums[threadIdx.x / Lanes][1] = weights;
   }
   if constexpr (kRows > 1) __syncthreads();
-  if (threadIdx.x != 0) return;
-  for (int i = 1; i < kRows; ++i) {
-    losses += sums[i][0];
-    weights += sums[i][1];
+  if (threadIdx.x == 0) {
+    for (int i = 1; i < kRows; ++i) {
+      losses += sums[i][0];
+      weights += sums[i][1];
+    }
+    r.partial[2 * static_cast<std::int64_t>(blockIdx.x)] = losses;
+    r.partial[2 * static_cast<std::int64_t>(blockIdx.x) + 1] = weights;
   }
-  r.partial[2 * static_cast<std::int64_t>(blockIdx.x)] = losses;
-  r.partial[2 * static_cast<std::int64_t>(blockIdx.x) + 1] = weights;
-}
-
-/// loss and scale of `count` partial sums; without a reduction only scale, 1.
-template <class W>
-GRAFT_KERNEL(kFinishThreads)
-cross_entropy_finish(const double* partial, int count, Reduction reduction, W* loss, W* scale) {
-  GRAFT_SHARED(scratch, double[2][kFinishThreads / kWarp]);
-  double losses = 0, weights = 0;
-  for (int i = threadIdx.x; i < count; i += kFinishThreads) {
-    losses += partial[2 * i];
-    weights += partial[2 * i + 1];
-  }
-  losses = block_reduce<kFinishThreads>(losses, scratch[0], Add{});
-  weights = block_reduce<kFinishThreads>(weights, scratch[1], Add{});
-  if (threadIdx.x != 0) return;
-  const bool mean = reduction == Reduction::mean;
-  *scale = static_cast<W>(mean ? 1 / weights : 1.0);  // infinite where every row is ignored
-  if (reduction != Reduction::none) *loss = static_cast<W>(mean ? losses / weights : losses);
+  if (is_last_block_of_first_threads(r.counter, gridDim.x)) finish_loss<kRowThreads<Lanes>>(r);
 }
 
 void run_cross_entropy(const CrossEntropyArgs& args, Stream& stream) {
   const std::int64_t rows = args.logits.shape[0], classes = args.logits.shape[1];
   const bool is_long = classes > kShortRow, none = args.reduction == Reduction::none;
-  const std::int64_t blocks =
-      std::min<std::int64_t>(is_long ? rows : ceil_div<std::int64_t>(rows, kRowsPerBlock<kWarp>), kLossBlocks);
-  const Workspace partial(none ? 0 : static_cast<std::size_t>(2 * blocks) * sizeof(double), stream);
+  const auto blocks = static_cast<unsigned>(std::clamp<std::int64_t>(
+      is_long ? rows : ceil_div<std::int64_t>(rows, kRowsPerBlock<kWarp>), 1, kLossBlocks));
+  const Workspace partial(none ? 0 : 2 * blocks * sizeof(double), stream);
   visit_floating(args.logits.dtype, [&]<class T>(T) {
     using W = Compute<T>;
     LossRows<T> r{};
@@ -161,35 +169,31 @@ void run_cross_entropy(const CrossEntropyArgs& args, Stream& stream) {
     r.weights = args.class_weights.as<T>();
     r.row_max = args.row_max.as<W>();
     r.log_sum = args.log_sum.as<W>();
-    r.row_loss = none ? args.loss.as<W>() : nullptr;
+    r.loss = args.loss.as<W>();
+    r.scale = args.scale.as<W>();
     r.partial = partial.as<double>();
+    r.counter = none ? nullptr : tickets(1, stream);
     r.faults = runtime::fault_record(stream.device.index);
     r.rows = rows;
     r.classes = classes;
     r.ignore_index = args.ignore_index;
     r.smoothing = args.label_smoothing;
-    const auto grid = dim3(static_cast<unsigned>(blocks));
-    if (rows > 0)
-      visit_width<T>(rows_allow_vectors<T>(classes, {r.logits, r.weights}), [&]<int V>(Constant<V>) {
-        if (is_long)
-          launch("cross_entropy_forward_long", cross_entropy_rows<T, kLong, V>, {.grid = grid, .block = dim3(kLong)},
-                 stream, r);
-        else
-          launch("cross_entropy_forward", cross_entropy_rows<T, kWarp, V>,
-                 {.grid = grid, .block = dim3(kRowThreads<kWarp>)}, stream, r);
-      });
+    r.mean = args.reduction == Reduction::mean;
+    visit_width<T>(rows_allow_vectors<T>(classes, {r.logits, r.weights}), [&]<int V>(Constant<V>) {
+      if (is_long)
+        launch("cross_entropy_forward_long", cross_entropy_rows<T, kLong, V>,
+               {.grid = dim3(blocks), .block = dim3(kLong)}, stream, r);
+      else
+        launch("cross_entropy_forward", cross_entropy_rows<T, kWarp, V>,
+               {.grid = dim3(blocks), .block = dim3(kRowThreads<kWarp>)}, stream, r);
+    });
   });
-  auto finish = [&]<class W>(W) {
-    launch("cross_entropy_finish", cross_entropy_finish<W>, {.block = dim3(kFinishThreads)}, stream,
-           partial.as<double>(), none ? 0 : static_cast<int>(blocks), args.reduction, args.loss.as<W>(),
-           args.scale.as<W>());
-  };
-  args.scale.dtype == DType::f64 ? finish(double{}) : finish(float{});
 }
 
 // --- backward -------------------------------------------------------------------------------------------------------
 
 constexpr int kPiece = 1024;  // elements of a row that a warp takes
+constexpr int kSumThreads = 256;
 
 template <class T>
 struct GradientRows {
@@ -258,12 +262,12 @@ cross_entropy_gradient(const GradientRows<T> r) {
 }
 
 template <class T>
-GRAFT_KERNEL(kFinishThreads)
+GRAFT_KERNEL(kSumThreads)
 cross_entropy_weight_sum(const T* weights, std::int64_t classes, double* sum) {
-  GRAFT_SHARED(scratch, double[kFinishThreads / kWarp]);
+  GRAFT_SHARED(scratch, double[kSumThreads / kWarp]);
   double mine = 0;
-  for (std::int64_t c = threadIdx.x; c < classes; c += kFinishThreads) mine += static_cast<double>(widen(weights[c]));
-  mine = block_reduce<kFinishThreads>(mine, scratch, Add{});
+  for (std::int64_t c = threadIdx.x; c < classes; c += kSumThreads) mine += static_cast<double>(widen(weights[c]));
+  mine = block_reduce<kSumThreads>(mine, scratch, Add{});
   if (threadIdx.x == 0) *sum = mine;
 }
 
@@ -292,7 +296,7 @@ void run_cross_entropy_backward(const CrossEntropyBackwardArgs& args, Stream& st
     r.smoothing = args.label_smoothing;
     r.gy_per_row = args.reduction == Reduction::none;
     if (sum_weights)
-      launch("cross_entropy_weight_sum", cross_entropy_weight_sum<T>, {.block = dim3(kFinishThreads)}, stream,
+      launch("cross_entropy_weight_sum", cross_entropy_weight_sum<T>, {.block = dim3(kSumThreads)}, stream,
              r.weights, classes, sum.as<double>());
     visit_width<T>(rows_allow_vectors<T>(classes, {r.logits, r.weights, r.gx}), [&]<int V>(Constant<V>) {
       launch("cross_entropy_backward", cross_entropy_gradient<T, V>,
