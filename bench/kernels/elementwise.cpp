@@ -11,11 +11,7 @@
 namespace graft::bench {
 namespace {
 
-#ifdef GRAFT_BENCH_EMULATED
-constexpr std::int64_t kOnGpu = 64 << 10;
-#else
-constexpr std::int64_t kOnGpu = 64 << 20;
-#endif
+constexpr std::int64_t kOnGpu = kEmulated ? 64 << 10 : 64 << 20;
 
 std::int64_t elements(const Place& place) { return place.device.is_cpu() ? 4 << 20 : kOnGpu; }
 double all_bytes(const Place& place) { return place.element() * static_cast<double>(elements(place)); }
