@@ -104,7 +104,8 @@ void add_rows(Cases& cases, std::int64_t rows, std::int64_t n) {
     backward.targets = args.targets;
     backward.log_sum_exp = args.log_sum_exp;
     backward.scale = args.scale;
-    backward.gy = make.wide_input({}, 1, 2).ref();
+    // The loss is a mean: times its gradient the parts are of the order of 1, not below f16's normal numbers.
+    backward.gy = make.wide_input({}, static_cast<double>(rows), 2.0 * static_cast<double>(rows)).ref();
     backward.gx = make.output("gx", {rows, n}, make.sum(n, 2 * kFew)).ref();
     return std::vector{step(args), step(backward)};
   });
