@@ -120,6 +120,7 @@ void LaunchScope::finish(int status, std::array<unsigned, 3> grid, std::array<un
     count_one(activity_counters().launches);
     ring().add(kernel_, stream_.native);
     if (!synchronous_launches() || is_capturing(stream_)) return;
+    const OutsideCapture outside;  // of another stream, by this thread
     status = cudaStreamSynchronize(static_cast<cudaStream_t>(stream_.native));
     if (status == cudaSuccess) return;
   } else if (is_sticky(status) && !synchronous_launches()) {
