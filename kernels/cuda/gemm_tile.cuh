@@ -132,7 +132,7 @@ GRAFT_DEVICE void load_tile(T* to, int width, const Find& find) {
         const Run<T> run = find(row, position + i);
         values.at[i] = run.count > 0 ? *run.from : T(0.0f);
       }
-      *reinterpret_cast<Vector<T, n>*>(into) = values;
+      *reinterpret_cast<Vector<T, n>*>(into) = values;  // shared memory
     });
 }
 
@@ -246,7 +246,7 @@ struct SimtTile {
         GRAFT_UNROLL
         for (int j = 0; j < V; ++j) values.at[j] = to.finish(result[i][h * V + j], bias[j]);
         if (to.vectors && column + V <= to.columns) {
-          *reinterpret_cast<Vector<T, V>*>(into) = values;
+          store_vector(into, values);
         } else {
           GRAFT_UNROLL
           for (int j = 0; j < V; ++j)
@@ -322,7 +322,7 @@ struct MmaTile {
         const float* const r = &result[i / 2][j][i % 2 * 2];
         const Vector<float, 2> values = {{to.finish(r[0], bias[0]), to.finish(r[1], bias[1])}};
         if (to.vectors && column + 2 <= to.columns) {
-          *reinterpret_cast<Vector<float, 2>*>(into) = values;
+          store_vector(into, values);
         } else {
           if (column < to.columns) into[0] = values.at[0];
           if (column + 1 < to.columns) into[1] = values.at[1];
@@ -358,7 +358,7 @@ struct MmaTile {
         if (row >= to.rows) continue;
         T* const into = to.data + row * to.stride + column;
         if (to.vectors && column + 8 <= to.columns) {
-          *reinterpret_cast<Vector<std::uint32_t, 4>*>(into) = {{pairs[0], pairs[1], pairs[2], pairs[3]}};
+          arch::store16(into, Vector<std::uint32_t, 4>{{pairs[0], pairs[1], pairs[2], pairs[3]}});
         } else {
           GRAFT_UNROLL
           for (int c = 0; c < 8; ++c)

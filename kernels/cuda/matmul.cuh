@@ -171,7 +171,7 @@ matmul_sum_parts(const Compute<T>* __restrict__ parts, const T* __restrict__ bia
     result.at[i] = narrow<T>(relu && value < C(0) ? C(0) : value);
   }
   if (vectors) {
-    *reinterpret_cast<Vector<T, v>*>(y + first) = result;
+    store_vector(y + first, result);
   } else {
     GRAFT_UNROLL
     for (int i = 0; i < v; ++i)

@@ -184,8 +184,9 @@ GRAFT_DEVICE void update(const Rule& rule, const Entry<C>& entry, const Scalars<
   if (entry.state1 != nullptr) store(entry.state1 + i, state1);
 }
 
+// Left alone (0), ptxas takes 64 registers for a double's update as well, and spills one.
 template <class T, class E, class Rule, int Bytes>
-GRAFT_KERNEL(kThreads)
+GRAFT_KERNEL_RESIDENT(kThreads, sizeof(Compute<T>) == 8 ? 3 : 0)
 update_parameters(const Batch<E, Rule, Bytes> batch) {
   constexpr int V = kVectorLength<T>;
   Rule rule = batch.rule;

@@ -82,6 +82,10 @@ std::uint32_t shared_address(const void* p) {
   return static_cast<std::uint32_t>(offset_in_window(p));
 }
 
+void require_global(const void* p, const char* what, Loc where) {
+  if (is_shared(p)) refuse(where, what, " writes to global memory, the pointer lies in shared memory");
+}
+
 char* shared_pointer(std::uint32_t address) { return shared_arena(0) + address; }
 
 void* map_shared(const void* p, unsigned rank, Loc where) {
