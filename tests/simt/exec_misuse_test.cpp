@@ -1,6 +1,7 @@
 // Wrong programs, one bug each: what the emulator says of them names the call, its line, the block and the thread.
 #include "simt/exec.h"
 
+#include <graft/kernels/cuda/arch/global.h>
 #include <graft/kernels/cuda/arch/sm80.h>
 #include <graft/kernels/cuda/arch/sm90.h>
 
@@ -111,6 +112,17 @@ TEST_P(ExecMisuse, AsynchronousCopyOutsideSharedMemory) {
   const OnDevice<float> x(std::vector<float>(64, 1.0F));
   expect_report("exec_misuse_test.cpp", launch(copy_to_global, dims(1, 32), static_cast<const float*>(x)),
                 HasSubstr("does not lie in the block's shared memory"));
+}
+
+struct alignas(16) Four {
+  float at[4];
+};
+GRAFT_KERNEL(32) store_to_shared() {
+  GRAFT_SHARED(tile, Four[32]);
+  MARK(arch::store16(tile + threadIdx.x, Four{}));
+}
+TEST_P(ExecMisuse, GlobalStoreToSharedMemory) {
+  expect(store_to_shared, dims(1, 32), "store16 writes to global memory", "shared memory");
 }
 
 // --- mbarriers ------------------------------------------------------------------------------------------------------
