@@ -104,8 +104,10 @@ void check_vector_like(Contract& c, const char* name, const TensorRef& t, std::i
 
 // What cross-entropy and its backward share.
 void check_cross_entropy(Contract& c, const TensorRef& logits, const TensorRef& targets, const TensorRef& class_weights,
-                         const TensorRef& log_sum_exp, const TensorRef& scale, double label_smoothing) {
-  c.input("logits", logits).input("targets", targets).input("log_sum_exp", log_sum_exp).input("scale", scale);
+                         const TensorRef& row_max, const TensorRef& log_sum, const TensorRef& scale,
+                         double label_smoothing) {
+  c.input("logits", logits).input("targets", targets).input("scale", scale);
+  c.input("row_max", row_max).input("log_sum", log_sum);
   check_rows(c, "logits", logits);
   if (!c.ok()) return;
   const std::int64_t n = logits.shape[0], classes = logits.shape[1];
@@ -114,8 +116,9 @@ void check_cross_entropy(Contract& c, const TensorRef& logits, const TensorRef& 
   c.contiguous("targets", targets);
   if (class_weights.defined())
     check_vector_like(c, "class_weights", class_weights, classes, "logits", logits, "(C) of logits");
-  c.wide_dtype("log_sum_exp", log_sum_exp, "logits", logits).shape("log_sum_exp", log_sum_exp, {n}, "(N) of logits");
-  c.contiguous("log_sum_exp", log_sum_exp);
+  c.wide_dtype("row_max", row_max, "logits", logits).shape("row_max", row_max, {n}, "(N) of logits");
+  c.wide_dtype("log_sum", log_sum, "logits", logits).shape("log_sum", log_sum, {n}, "(N) of logits");
+  c.contiguous("row_max", row_max).contiguous("log_sum", log_sum);
   c.wide_dtype("scale", scale, "logits", logits).shape("scale", scale, {}, "a scalar");
   c.require(label_smoothing >= 0 && label_smoothing <= 1, "label_smoothing is ", label_smoothing, ": expected 0 to 1");
 }
@@ -196,7 +199,7 @@ Support check_contract(const SoftmaxBackwardArgs& args) {
 
 Support check_contract(const CrossEntropyArgs& args) {
   Contract c;
-  check_cross_entropy(c, args.logits, args.targets, args.class_weights, args.log_sum_exp, args.scale,
+  check_cross_entropy(c, args.logits, args.targets, args.class_weights, args.row_max, args.log_sum, args.scale,
                       args.label_smoothing);
   if (!c.ok()) return c.result();
   const bool per_row = args.reduction == Reduction::none;
@@ -209,14 +212,17 @@ Support check_contract(const CrossEntropyArgs& args) {
 
 Support check_contract(const CrossEntropyBackwardArgs& args) {
   Contract c;
-  check_cross_entropy(c, args.logits, args.targets, args.class_weights, args.log_sum_exp, args.scale,
+  check_cross_entropy(c, args.logits, args.targets, args.class_weights, args.row_max, args.log_sum, args.scale,
                       args.label_smoothing);
   if (!c.ok()) return c.result();
-  const bool per_row = args.reduction == Reduction::none;
-  c.input("gy", args.gy).wide_dtype("gy", args.gy, "logits", args.logits);
-  c.shape("gy", args.gy, per_row ? Shape{args.logits.shape[0]} : Shape{},
-          per_row ? "(N) of logits without a reduction" : "a scalar for the mean or the sum");
-  c.contiguous("gy", args.gy).output("gx", args.gx);
+  if (args.gy.defined()) {
+    const bool per_row = args.reduction == Reduction::none;
+    c.input("gy", args.gy).wide_dtype("gy", args.gy, "logits", args.logits);
+    c.shape("gy", args.gy, per_row ? Shape{args.logits.shape[0]} : Shape{},
+            per_row ? "(N) of logits without a reduction" : "a scalar for the mean or the sum");
+    c.contiguous("gy", args.gy);
+  }
+  c.output("gx", args.gx);
   check_rows_like(c, "gx", args.gx, "logits", args.logits);
   return c.result();
 }

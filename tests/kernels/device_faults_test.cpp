@@ -80,7 +80,8 @@ Fault cross_entropy(const std::string& name, Reduction reduction, std::int64_t p
             args.logits = make.input({9, 5});
             args.targets = make.values_of(DType::i64, {9}, zeros_but(9, position, value));
             args.loss = make.wide_output("loss", reduction == Reduction::none ? Shape{9} : Shape{});
-            args.log_sum_exp = make.wide_output("log_sum_exp", {9});
+            args.row_max = make.wide_output("row_max", {9});
+            args.log_sum = make.wide_output("log_sum", {9});
             args.scale = make.wide_output("scale", {});
             args.reduction = reduction;
             return launch(args);
