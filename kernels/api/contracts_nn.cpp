@@ -297,6 +297,10 @@ Support check_contract(const BatchNormArgs& args) {
     check_wide_vector(c, "running_mean", args.running_mean, channels, args.x, meaning);
   if (!args.training || args.running_var.defined())
     check_wide_vector(c, "running_var", args.running_var, channels, args.x, meaning);
+  if (args.batches.defined()) {
+    c.output("batches", args.batches).dtype("batches", args.batches, DType::i64);
+    c.require(args.batches.numel() == 1, "batches is ", args.batches, ": expected one element, a count");
+  }
   if (args.training) c.require(rows >= 1, "x is ", args.x, ": training needs at least one row");
   return c.result();
 }
