@@ -2,6 +2,7 @@
 // C), for each group, with the reduction over all M = N P Q output positions; a block's rows are elements (r, s, c),
 // its columns filters. Few results and a long sum: the sum is cut into parts, as many as the shape asks for, that a
 // second launch adds in order. The bias gradient is summed the same way.
+#include <graft/kernels/cuda/conv2d_direct.cuh>
 #include <graft/kernels/cuda/conv2d_tile.cuh>
 
 namespace graft::kernels::cuda {
@@ -179,7 +180,7 @@ void conv2d_backward_weight(const Conv2dBackwardWeightArgs& args, Stream& stream
     const ConvShape g = conv_shape(args.x, args.gw, args.gy, args.geometry);
     if (is_depthwise(g))
       depthwise_backward_weight(args, g, stream);
-    else
+    else if (!direct_backward_weight(args, g, stream))
       weight_gradient(args, g, stream);
   }
   if (args.gbias.defined()) conv2d_bias_gradient(args.gy, args.gbias, stream);
