@@ -60,6 +60,7 @@ void add_layer(const Place& place, const Layer& l) {
   const Shape x_shape{l.batch, l.in, l.size, l.size}, w_shape{l.out, l.in, l.kernel, l.kernel},
       y_shape{l.batch, l.out, out_size, out_size};
   const Work work{.items = static_cast<double>(l.batch),
+                  .bytes = place.element() * static_cast<double>(x_shape.numel() + w_shape.numel() + y_shape.numel()),
                   .flops = 2.0 * static_cast<double>(y_shape.numel() * l.in * l.kernel * l.kernel)};
   const std::string layer = cat(l.name, "/", l.batch);
   add(place, place.name("conv2d_forward", layer), work, [=] {
@@ -90,6 +91,7 @@ void add_layer(const Place& place, const Layer& l) {
 void add_conv2d() {
   for (const Layer& layer : kLayers) add_layer(kCpu, layer);
   for (const Place& place : gpu_places()) {
+    if (emulated()) add_layer(place, {"small", 2, 8, 5, 16, 3, 1});
     for (const Layer& layer : kResnet50) add_layer(place, layer);
     for (const Layer& layer : {kLayers[0], kLayers[1], kLayers[2]}) add_layer(place, layer);  // the strokes network
     add_layer(place, *std::rbegin(kLayers));                                                  // LeNet-5

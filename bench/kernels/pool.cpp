@@ -67,6 +67,11 @@ void add_pool() {
     add_avg_pool(place, "strokes_pool1/128", {128, 32, 28, 28}, {128, 32, 14, 14});
     add_global_pool(place, 64, 512);
     if (!place.backend) continue;
+    if (emulated()) {
+      add_max_pool(place, "small", {2, 8, 8, 8}, {2, 8, 4, 4}, {});
+      add_avg_pool(place, "small", {2, 8, 8, 8}, {2, 8, 4, 4});
+      add_global_pool(place, 2, 8);
+    }
     add_max_pool(place, "resnet50_maxpool/64", {64, 64, 112, 112}, {64, 64, 56, 56}, stem);
     add_avg_pool(place, "resnet50_maxpool/64", {64, 64, 112, 112}, {64, 64, 56, 56});
     add_global_pool(place, 256, 2048);

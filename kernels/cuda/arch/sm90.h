@@ -35,9 +35,16 @@ GRAFT_DEVICE unsigned cluster_size() {
 }
 
 /// The cluster's barrier, of all threads of all its blocks, in two halves, and as a whole. No block may return while
-/// others use its shared memory: such a cluster ends with this barrier.
-GRAFT_DEVICE void cluster_arrive() { GRAFT_SM90(asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory")); }
-GRAFT_DEVICE void cluster_wait() { GRAFT_SM90(asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory")); }
+/// others use its shared memory: such a cluster ends with this barrier. `.aligned` is undefined for a warp that has not
+/// come together again after a branch or a loop that its lanes left one by one, hence the __syncwarp.
+GRAFT_DEVICE void cluster_arrive() {
+  __syncwarp();
+  GRAFT_SM90(asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"));
+}
+GRAFT_DEVICE void cluster_wait() {
+  __syncwarp();
+  GRAFT_SM90(asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"));
+}
 GRAFT_DEVICE void cluster_sync() {
   cluster_arrive();
   cluster_wait();
