@@ -84,15 +84,18 @@ void add(Cases& cases, const Layer& l, const std::vector<DType>& dtypes, bool ve
   add_backward_weight(cases, l, dtypes, vendor);
 }
 
-// Which tile is taken depends on the shape alone (conv2d_tile.cuh: with_tile), large ones from 96 blocks on. Depths of
-// five steps and more; channels that fill vectors, and others.
+// Which tile is taken depends on the shape alone (conv2d_tile.cuh: with_tile), large ones from 264 blocks on; pictures
+// of one to four channels have kernels of their own. Depths of five steps and more; channels that fill vectors, and
+// others.
 std::vector<Case> small_cases() {
   Cases cases;
-  add_forward(cases, {"large_tiles", 4, 16, 15, 16, 776, 3, 1}, kAll, true);
-  add_backward_data(cases, {"large_tiles", 4, 776, 15, 16, 16, 3, 1}, kAll, true);
-  add_backward_weight(cases, {"large_tiles", 24, 16, 16, 16, 72, 3, 1}, kAll, true);
+  add_forward(cases, {"large_tiles", 11, 16, 15, 16, 776, 3, 1}, kAll, true);
+  add_backward_data(cases, {"large_tiles", 11, 776, 15, 16, 16, 3, 1}, kAll, true);
+  add_backward_weight(cases, {"large_tiles", 44, 32, 16, 16, 72, 3, 1}, kAll, true);
   add(cases, {"small_tiles", 2, 16, 9, 10, 24, 3, 1}, kAll);
   add(cases, {"small_tiles_of_odd_channels", 2, 15, 9, 10, 21, 3, 2}, kAll);
+  add(cases, {"direct", 9, 3, 21, 20, 40, 7, 2}, kAll);
+  add(cases, {"direct_of_one_channel", 40, 1, 14, 14, 32, 3, 1}, kAll);
   add(cases, {"groups", 2, 48, 9, 10, 96, 3, 1, 2}, kAll);
   add(cases, {"depthwise", 2, 40, 13, 12, 40, 3, 1, 40}, kAll);
   return cases;
