@@ -216,6 +216,22 @@ TEST_P(ExecMisuse, TensorLoadWithoutATensorMap) {
                 HasSubstr("no tensor map"));
 }
 
+GRAFT_KERNEL(32) tensor_load_between_chunks(const __grid_constant__ runtime::TensorMap map) {
+  GRAFT_DYNAMIC_SHARED(float, tile);
+  auto* barrier = reinterpret_cast<std::uint64_t*>(tile + 64);
+  if (threadIdx.x != 0) return;
+  arch::mbarrier_init(barrier, 1);
+  arch::fence_mbarrier_init();
+  arch::mbarrier_arrive_expect(barrier, 128);
+  MARK(arch::tma_load(tile, &map, barrier, {10}));
+}
+TEST_P(ExecMisuse, TensorLoadFromBetweenTwo16ByteChunks) {
+  const OnDevice<float> x(std::vector<float>(64, 1.0F));
+  const auto map = runtime::make_tensor_map(dense(x, DType::f32, {64}), {32});
+  expect_report("exec_misuse_test.cpp", launch(tensor_load_between_chunks, dims(1, 32, 512), map),
+                HasSubstr("innermost coordinate, 10, is 40 bytes"), HasSubstr("multiple of 16"));
+}
+
 // --- clusters -------------------------------------------------------------------------------------------------------
 
 GRAFT_KERNEL(32) cluster_wait_alone() { MARK(arch::cluster_wait()); }
