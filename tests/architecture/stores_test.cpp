@@ -95,6 +95,9 @@ Demand of_weight_gradient(const PtxKernel& kernel) {
   return is_half(kernel.arguments.at(1)) ? Demand{0, 1} : Demand{1};
 }
 
+// conv2d_direct_kernel<T>: a thread's 8 results for each of 4 positions.
+Demand of_direct(const PtxKernel& kernel) { return {4 * 8 * bytes_of(kernel.arguments.at(0)) / 16}; }
+
 // update_parameters<T, ...>: the parameter and two states, and the master where T is not float.
 Demand of_optimiser(const PtxKernel& kernel) {
   const std::string& type = kernel.arguments.at(0);
@@ -119,6 +122,7 @@ const std::map<std::string, Rule>& rules() {
       {"conv2d_forward_kernel", always},
       {"conv2d_backward_data_kernel", always},
       {"conv2d_backward_weight_kernel", of_weight_gradient},
+      {"conv2d_direct_kernel", of_direct},
       {"batch_norm_apply", by_width(1)},
       {"batch_norm_backward_data", by_width(1)},
       {"layer_norm_wide", by_width(1)},
@@ -168,6 +172,8 @@ const std::map<std::string, Rule>& rules() {
       {"affine_warp", never},
       {"copy_transpose", never},
       {"add_gathered", never},
+      {"conv2d_direct_data_kernel", never},  // one to four channels
+      {"conv2d_direct_weight_kernel", never},
       {"conv2d_add_parts", never},
       {"conv2d_bias_kernel", never},
       {"depthwise_forward_kernel", never},

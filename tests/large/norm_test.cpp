@@ -121,7 +121,7 @@ void add_max_pool(Cases& cases, const std::string& name, const Shape& in, const 
       args.relu = true;
       args.y = make.output_images("y", out, 0).ref();
       if (!backward) return std::vector{step(args)};
-      args.index = make.scratch(DType::i32, out, MemoryFormat::channels_last).ref();
+      args.index = make.scratch(kernels::max_pool_index_dtype(geometry), out, MemoryFormat::channels_last).ref();
       kernels::MaxPoolBackwardArgs back;
       back.gy = make.images(out).ref();
       back.index = args.index;
