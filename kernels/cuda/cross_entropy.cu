@@ -57,6 +57,7 @@ GRAFT_DEVICE void finish_loss(const LossRows<T>& r) {
   using C = Compute<T>;
   GRAFT_SHARED(scratch, double[2][Threads / kWarp]);
   double losses = 0, weights = 0;
+  GRAFT_NO_UNROLL
   for (unsigned i = threadIdx.x; i < gridDim.x; i += Threads) {
     losses += r.partial[2 * i];
     weights += r.partial[2 * i + 1];
@@ -69,7 +70,7 @@ GRAFT_DEVICE void finish_loss(const LossRows<T>& r) {
 }
 
 template <class T, int Lanes, int V>
-GRAFT_KERNEL(kRowThreads<Lanes>)
+GRAFT_KERNEL_RESIDENT(kRowThreads<Lanes>, 512 / kRowThreads<Lanes>)  // for more ptxas would spill
 cross_entropy_rows(const LossRows<T> r) {
   using C = Compute<T>;
   constexpr int E = V > 4 ? V : 4, kRows = kRowsPerBlock<Lanes>;  // more would spill
