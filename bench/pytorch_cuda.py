@@ -188,46 +188,82 @@ class CudaRows:
                 done += 20
             self.torch.cuda.synchronize()
             return done * self.args.batch / (time.perf_counter() - begin)
-        run(self.args.seconds / 10)
+        run(self.args.seconds / 10)  # 20 steps at least: code is loaded, cuDNN tunes, the allocator has its memory
         return run(self.args.seconds)
 
 
-def graft_rate(args, failures, row, precision, variant):
-    if (row, precision, f"graft {variant}") in failures:
+class Graft:
+    """graft_throughput, one process for all rows."""
+
+    def __init__(self, args, failures):
+        self.args, self.failures, self.process = args, failures, None
+
+    def ask(self, line):
+        if self.process is None:
+            command = [self.args.graft, "--serve", "--device", "cuda", "--seconds", str(self.args.seconds),
+                       "--threads", str(self.args.threads), "--batch", str(self.args.batch)]
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if answer:
+            return json.loads(answer)
+        status, self.process = self.process.wait(), None
+        return {"error": f"graft_throughput ended with status {status}"}
+
+    def rate(self, row, precision, variant):
+        """Images a second, or None where it could not be measured (told once)."""
+        if (row, precision, f"graft {variant}") in self.failures:
+            return None
+        answer = self.ask(f"{row} --precision {precision}" + (" --eager" if variant == "eager" else ""))
+        if "error" not in answer:
+            return answer["images_per_second"]
+        self.close()  # CUDA's errors may stay for as long as a process lives: the next row has a new one
+        self.failures[row, precision, f"graft {variant}"] = answer["error"]
+        print(f"graft {variant}, {row}, {precision}: not measured, {answer['error'][:200]}")
         return None
-    command = [args.graft, "--row", row, "--device", "cuda", "--precision", precision, "--seconds", str(args.seconds),
-               "--threads", str(args.threads), "--batch", str(args.batch)] + (["--eager"] if variant == "eager" else [])
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        failures[row, precision, f"graft {variant}"] = done.stderr.strip()
-        print(f"graft {variant}, {row}, {precision}: not measured, {done.stderr.strip()[:200]}")
-        return None
-    return json.loads(done.stdout)["images_per_second"]
+
+    def close(self):
+        if self.process:
+            self.process.stdin.close()
+            self.process.wait()
+            self.process = None
 
 
-def measure_rounds(args, rows):
-    """{(side, variant, row, precision): a rate a round}; the sides take turns in being first."""
-    rates = {}
-    for number in range(args.rounds):
-        for row in ROWS:
-            for precision in PRECISIONS:
-                sides = [("graft", v) for v in GRAFT] + [("torch", v) for v in rows.variants]
-                for side, variant in sides if number % 2 == 0 else reversed(sides):
-                    measure = rows.rate if side == "torch" else lambda *what: graft_rate(args, rows.failures, *what)
-                    rate = measure(row, precision, variant)
-                    if rate is not None:
-                        rates.setdefault((side, variant, row, precision), []).append(rate)
-        print(f"round {number + 1} of {args.rounds} done", flush=True)
-    return rates
+def measure_rounds(args, rows, rates, keep):
+    """Into rates, {(side, variant, row, precision): a rate a round}; the sides take turns in being first. keep() after
+    each measurement. Whether all was measured before the budget was used up."""
+    graft = Graft(args, rows.failures)
+    try:
+        for number in range(args.rounds):
+            for row in args.rows:
+                for precision in args.precisions:
+                    sides = [("graft", v) for v in args.graft_variants] + [("torch", v) for v in rows.variants]
+                    for side, variant in sides if number % 2 == 0 else reversed(sides):
+                        if args.budget is not None and time.perf_counter() - args.started > args.budget:
+                            print(f"the budget of {args.budget:g} s is used up in round {number + 1}, at {side} {variant}, {row}, "
+                                  f"{precision}")
+                            return False
+                        rate = (graft if side == "graft" else rows).rate(row, precision, variant)
+                        if rate is not None:
+                            rates.setdefault((side, variant, row, precision), []).append(rate)
+                        keep()
+            print(f"round {number + 1} of {args.rounds} done after {time.perf_counter() - args.started:.0f} s", flush=True)
+    finally:
+        graft.close()
+    return True
 
 
 def print_rates(args, rates):
-    columns = [("graft", v) for v in GRAFT] + [("torch", v) for v in TORCH]
+    columns = [("graft", v) for v in args.graft_variants] + [("torch", v) for v in args.torch]
     titles = [f"{'PyTorch' if side == 'torch' else side} {variant}" for side, variant in columns]
     print(f"\n{f'images a second, medians of {args.rounds}':<38}" + "".join(f"{title:>18}" for title in titles)
           + f"{'captured / best':>18}")
-    for row in ROWS:
-        for precision in PRECISIONS:
+    for row in args.rows:
+        for precision in args.precisions:
             medians = {c: statistics.median(rates[(*c, row, precision)]) for c in columns if (*c, row, precision) in rates}
             best = max((m for (side, _), m in medians.items() if side == "torch"), default=None)
             cells = "".join(f"{medians[c]:>18,.0f}" if c in medians else f"{'-':>18}" for c in columns)
@@ -241,7 +277,7 @@ def check_goals(args, rates):
     goals = []
     print(f"\n{'goal':<42}{'at least':>9}{'seen':>8}{'worst':>8}{'best':>8}")
     for what, row, precision, variant, at_least in GOALS:
-        if variant not in args.torch:
+        if variant not in args.torch or row not in args.rows or precision not in args.precisions:
             continue
         ours, theirs = rates.get(("graft", "captured", row, precision)), rates.get(("torch", variant, row, precision))
         if not ours or not theirs:
@@ -271,16 +307,27 @@ def compare(args, torch, differences, strokes_net, source_classes, target_classe
                "torch_cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "tf32": False,
                "optimizer": "fused" if rows.modern else "foreach", "batch": args.batch, "seconds": args.seconds,
                "rounds": args.rounds}
-    rates = measure_rounds(args, rows)
-    print_rates(args, rates)
-    goals = check_goals(args, rates)
-    if args.out:
+    rates = {}
+
+    def write(goals):
+        if not args.out:
+            return
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps({
+        unfinished = args.out.with_name(args.out.name + ".part")
+        unfinished.write_text(json.dumps({
             "context": context, "differences": differences, "goals": goals,
             "not_measured": {".".join(key): reason for key, reason in rows.failures.items()},
             "images_per_second": {".".join(key): values for key, values in rates.items()}}, indent=1) + "\n")
+        unfinished.replace(args.out)  # so that a run that is killed leaves what it had
+
+    all_done = measure_rounds(args, rows, rates, lambda: write([]))
+    print_rates(args, rates)
+    goals = check_goals(args, rates)
+    write(goals)
+    if args.out:
         print(f"\nwritten to {args.out}")
     if broken(rows.failures):
         return 3
+    if not all_done:
+        return 4
     return 0 if all(goal["reached"] for goal in goals) else 1

@@ -10,7 +10,32 @@
 #include <graft/core/tensor.h>
 #include <graft/kernels/registry/registry.h>
 
+namespace benchmark {
+class State;
+}
+
 namespace graft::bench {
+
+/// Whether the GPU is the emulator, which manages small rows only; they show that rows work, not how fast.
+bool emulated();
+
+/// A benchmark of graft_bench.
+struct Row {
+  std::string name;
+  std::function<void(benchmark::State&)> run;
+  bool manual_time = false;   // `run` sets the time of its iterations
+  bool milliseconds = false;  // the unit
+};
+/// Adds a row to those that main.cpp registers with Google Benchmark.
+void add_row(Row row);
+/// The rows added since the last call, in that order.
+std::vector<Row> take_rows();
+/// Frees what the row that ran last holds on a device.
+void end_last_row();
+
+/// The rows of a named list in order of importance, for runs that have little time (lists.cpp). "*" in place of a
+/// backend stands for ours and the vendor's. Throws Error where there is no such list.
+const std::vector<std::string>& list(const std::string& name);
 
 /// What one step does; zeros are not reported.
 struct Work {
@@ -59,8 +84,9 @@ const std::string& why_no_vendor();
 
 /// As the other add, at a place. On a GPU the time is the device's, from event to event around as many steps as take
 /// about a millisecond, captured as one graph, as between launches of single kernels the device would wait for the host
-/// (where a step cannot be captured it is launched so, and the row's label says why). Buffers stay the same, so what
-/// fits into the L2 cache is read from there. A backend that refuses is reported as an error with its reason.
+/// (where a step cannot be captured it is launched so, and the row's label says why). A row that only moves bytes
+/// (work.flops is 0) takes turns among as many sets of buffers as no L2 cache holds; the label "L2" marks the others
+/// that read from that cache. A backend that refuses is reported as an error with its reason.
 void add(const Place& place, const std::string& name, const Work& work, std::function<Step()> prepare);
 
 /// The size in bytes.
@@ -73,6 +99,7 @@ Tensor random_labels(std::int64_t n, std::int64_t classes);
 void add_matmul();
 void add_conv2d();
 void add_copy();
+void add_graphs();
 void add_elementwise();
 void add_norm();
 void add_pool();

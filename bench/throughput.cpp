@@ -1,13 +1,17 @@
 // graft_throughput: graft's side of bench/compare_pytorch. Measures one named row and prints it as a line of JSON, or
 // writes the network and what it makes of a batch, so that the other side can check that it is the same network.
+// --serve measures a row for each line of standard input.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <functional>
+#include <iostream>
+#include <iterator>
+#include <sstream>
 #include <string>
-#include <string_view>
+#include <vector>
 
 #include <graft/graft.h>
 #include <transfer/training.h>
@@ -19,9 +23,11 @@ using namespace graft;
 constexpr const char* kUsage =
     "usage: graft_throughput --row NAME [--seconds S] [--threads N] [--batch N]\n"
     "                        [--device cuda [--precision f32|bf16] [--eager]]\n"
+    "       graft_throughput --serve [options as above, for every line]\n"
     "       graft_throughput --export FILE [--network strokes|lenet5] [--threads N] [--batch N]\n"
     "rows: train, inference, head_uncached, head_cached; with --device cuda also all_layers, lenet5\n"
-    "--eager: without capturing CUDA graphs\n";
+    "--eager: without capturing CUDA graphs\n"
+    "--serve: reads lines \"NAME [options]\" and answers each with a line of JSON, of a failure {\"error\": ...}\n";
 
 constexpr std::int64_t kSourceClasses = 1000, kTargetClasses = 10, kImages = 6400;
 
@@ -32,7 +38,7 @@ struct Options {
   std::int64_t batch = 128;
   Device device;
   DType precision = DType::f32;
-  bool eager = false;
+  bool eager = false, serve = false;
 };
 
 struct Measured {
@@ -189,16 +195,15 @@ void export_network(const Options& options) {
   io::write_safetensors(options.export_path, tensors);
 }
 
-Options parse(int argc, char** argv) {
-  Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view flag = argv[i];
-    if (flag == "--eager") {
-      options.eager = true;
+Options parse(Options options, const std::vector<std::string>& words) {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& flag = words[i];
+    if (flag == "--eager" || flag == "--serve") {
+      (flag == "--eager" ? options.eager : options.serve) = true;
       continue;
     }
-    check(i + 1 < argc, "graft_throughput: ", flag, " needs a value\n", kUsage);
-    const std::string value = argv[++i];
+    check(i + 1 < words.size(), "graft_throughput: ", flag, " needs a value\n", kUsage);
+    const std::string& value = words[++i];
     if (flag == "--row")
       options.row = value;
     else if (flag == "--export")
@@ -218,7 +223,7 @@ Options parse(int argc, char** argv) {
     else
       fail("graft_throughput: unknown option ", flag, " ", value, "\n", kUsage);
   }
-  check(options.row.empty() != options.export_path.empty(), kUsage);
+  check((options.serve ? 1 : 0) + (options.row.empty() ? 0 : 1) + (options.export_path.empty() ? 0 : 1) == 1, kUsage);
   check(options.seconds > 0 && options.batch >= 2, "graft_throughput: --seconds must be positive, --batch 2 or more");
   check(options.device.is_cuda() || (options.precision == DType::f32 && !options.eager),
         "graft_throughput: --precision and --eager need --device cuda");
@@ -246,14 +251,7 @@ Measured measure_on_device(const Options& options) {
   fail("graft_throughput: unknown row '", options.row, "'\n", kUsage);
 }
 
-int run(int argc, char** argv) {
-  const Options options = parse(argc, argv);
-  set_num_threads(options.threads);
-  manual_seed(1);
-  if (!options.export_path.empty()) {
-    export_network(options);
-    return 0;
-  }
+void measure_and_print(const Options& options) {
   const Measured m = options.device.is_cuda() ? measure_on_device(options) : measure_on_cpu(options);
   std::printf(
       "{\"row\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"batch\": %lld, \"threads\": %d, \"steps\": %lld, "
@@ -261,12 +259,53 @@ int run(int argc, char** argv) {
       options.row.c_str(), to_string(options.device).c_str(), name(options.precision),
       static_cast<long long>(options.batch), options.threads, static_cast<long long>(m.steps), m.seconds,
       static_cast<double>(m.images) / m.seconds);
+  std::fflush(stdout);
+}
+
+std::string quoted(const std::string& text) {
+  std::string json = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') json += '\\';
+    json += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  }
+  return json + "\"";
+}
+
+void serve(Options options) {
+  options.serve = false;
+  for (std::string line; std::getline(std::cin, line);) {
+    try {
+      std::istringstream words(line);
+      std::vector<std::string> all = {"--row"};
+      all.insert(all.end(), std::istream_iterator<std::string>(words), {});
+      measure_and_print(parse(options, all));
+    } catch (const std::exception& error) {
+      std::printf("{\"error\": %s}\n", quoted(error.what()).c_str());
+      std::fflush(stdout);
+    }
+  }
+}
+
+int run(int argc, char** argv) {
+  const Options options = parse({}, {argv + 1, argv + argc});
+  set_num_threads(options.threads);
+  manual_seed(1);
+  if (!options.export_path.empty())
+    export_network(options);
+  else if (options.serve)
+    serve(options);
+  else
+    measure_and_print(options);
   return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "--help") {
+    std::fputs(kUsage, stdout);
+    return 0;
+  }
   try {
     return run(argc, argv);
   } catch (const std::exception& error) {

@@ -72,7 +72,12 @@ void add_norm() {
   add_batch_norm(kCpu, "strokes_bn4/128", 128, 256);
   add_layer_norm(kCpu, 4096, 768);
   for (const Place& place : gpu_places()) {
+    if (emulated()) {
+      add_batch_norm(place, "small", 64, 16);
+      add_layer_norm(place, 8, 64);
+    }
     add_batch_norm(place, "strokes_bn1/128", 128 * 28 * 28, 32);
+    add_batch_norm(place, "strokes_bn3/128", 128 * 7 * 7, 128);
     add_batch_norm(place, "resnet50_bn1/64", 64 * 112 * 112, 64);
     add_batch_norm(place, "resnet50_layer1.0.bn3/64", 64 * 56 * 56, 256);
     add_batch_norm(place, "resnet50_layer3.0.bn3/64", 64 * 14 * 14, 1024);

@@ -58,6 +58,7 @@ void add_softmax() {
   add_rows(kCpu, 4096, 1000);
   add_rows(kCpu, 128, 10);
   for (const Place& place : gpu_places()) {
+    if (emulated()) add_rows(place, 8, 40);
     add_rows(place, 128, 1000);
     add_rows(place, 65536, 1024);  // more than the L2 cache holds, from here on
     add_rows(place, 8192, 8192);

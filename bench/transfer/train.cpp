@@ -35,22 +35,21 @@ void run_training(benchmark::State& state, Training& training, const TrainingRun
   state.counters["waits"] = a_step(steady.activity.waits);
 }
 
-void add_row(const TrainingTask& task, const TrainingRun& run) {
+void add_training(const TrainingTask& task, const TrainingRun& run) {
   const std::string how = run.device.is_cpu() ? cat("cpu/", name(run.precision))
                                               : cat("cuda/", run.capture ? "captured/" : "eager/", name(run.precision));
   // One network and data set for the times that the library runs a row until it is long enough.
   auto training = std::make_shared<std::unique_ptr<Training>>();
-  benchmark::RegisterBenchmark(cat("train/", how, "/", task.name, "/", run.batch).c_str(),
-                               [&task, run, training](benchmark::State& state) {
-                                 try {
-                                   if (!*training) *training = std::make_unique<Training>(task, run);
-                                   run_training(state, **training, run, step_cost(task, run.precision, run.batch));
-                                 } catch (const Error& error) {
-                                   state.SkipWithError(error.what());
-                                 }
-                               })
-      ->UseManualTime()
-      ->Unit(benchmark::kMillisecond);
+  bench::add_row({cat("train/", how, "/", task.name, "/", run.batch),
+                  [&task, run, training](benchmark::State& state) {
+                    try {
+                      if (!*training) *training = std::make_unique<Training>(task, run);
+                      run_training(state, **training, run, step_cost(task, run.precision, run.batch));
+                    } catch (const Error& error) {
+                      state.SkipWithError(error.what());
+                    }
+                  },
+                  true, true});
 }
 
 void add_cuda_rows(const TrainingTask& task, TrainingRun run) {
@@ -58,14 +57,14 @@ void add_cuda_rows(const TrainingTask& task, TrainingRun run) {
     for (const DType precision : {DType::f32, DType::bf16}) {
       run.capture = capture;
       run.precision = precision;
-      add_row(task, run);
+      add_training(task, run);
     }
 }
 
 }  // namespace
 
 void add_train() {
-  for (const TrainingTask& task : training_tasks()) add_row(task, {.device = Device::cpu()});
+  for (const TrainingTask& task : training_tasks()) add_training(task, {.device = Device::cpu()});
   if (!cuda::is_available()) return;
   for (const TrainingTask& task : training_tasks()) add_cuda_rows(task, {.device = Device::cuda()});
 }

@@ -62,8 +62,13 @@ void check_pool(Contract& c, const char* x_name, const TensorRef& x, const char*
   c.shape(y_name, y, {x.shape[0], x.shape[1], p, q}, "(N, C, P, Q) of this geometry");
 }
 
-void check_max_index(Contract& c, const TensorRef& index, const char* y_name, const TensorRef& y) {
-  c.input("index", index).dtype("index", index, DType::i32).same_shape("index", index, y_name, y);
+void check_max_index(Contract& c, const TensorRef& index, const char* y_name, const TensorRef& y,
+                     const PoolGeometry& g) {
+  if (!c.ok()) return;
+  constexpr std::int64_t limit = 0x7fffffff;
+  c.require(g.kernel_h <= limit / g.kernel_w, "kernel is (", g.kernel_h, ", ", g.kernel_w,
+            "): expected a window of less than 2^31 places, as index is i32");
+  c.input("index", index).dtype("index", index, max_pool_index_dtype(g)).same_shape("index", index, y_name, y);
   c.channels_last("index", index);
 }
 
@@ -231,11 +236,7 @@ Support check_contract(const MaxPoolArgs& args) {
   Contract c;
   c.input("x", args.x).output("y", args.y);
   check_pool(c, "x", args.x, "y", args.y, args.geometry);
-  if (args.index.defined()) {
-    check_max_index(c, args.index, "y", args.y);
-    c.require(args.x.shape[2] * args.x.shape[3] <= 0x7fffffff, "x is ", args.x,
-              ": expected planes of less than 2^31 elements, as index is i32");
-  }
+  if (args.index.defined()) check_max_index(c, args.index, "y", args.y, args.geometry);
   return c.result();
 }
 
@@ -243,7 +244,7 @@ Support check_contract(const MaxPoolBackwardArgs& args) {
   Contract c;
   c.input("gy", args.gy).output("gx", args.gx);
   check_pool(c, "gx", args.gx, "gy", args.gy, args.geometry);
-  check_max_index(c, args.index, "gy", args.gy);
+  check_max_index(c, args.index, "gy", args.gy, args.geometry);
   if (args.relu) {
     c.input("y", args.y).same_dtype("y", args.y, "gy", args.gy).same_shape("y", args.y, "gy", args.gy);
     c.channels_last("y", args.y);
@@ -297,6 +298,10 @@ Support check_contract(const BatchNormArgs& args) {
     check_wide_vector(c, "running_mean", args.running_mean, channels, args.x, meaning);
   if (!args.training || args.running_var.defined())
     check_wide_vector(c, "running_var", args.running_var, channels, args.x, meaning);
+  if (args.batches.defined()) {
+    c.output("batches", args.batches).dtype("batches", args.batches, DType::i64);
+    c.require(args.batches.numel() == 1, "batches is ", args.batches, ": expected one element, a count");
+  }
   if (args.training) c.require(rows >= 1, "x is ", args.x, ": training needs at least one row");
   return c.result();
 }

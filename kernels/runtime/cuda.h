@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include <graft/kernels/api/device.h>
 
@@ -12,6 +13,10 @@ namespace graft::runtime {
 /// Empty when cuda:index can be used; else the reason: built without CUDA, no driver, no GPU, an architecture that this
 /// build has no code for. Never throws.
 std::string cuda_unavailable(int index = 0);
+
+/// Why code that was built for `architectures` ("80 90a"; PTX of the first goes along) does not run on a device of this
+/// compute capability; "" where it does. cuda_unavailable asks it of this build.
+std::string no_code_for(std::string_view architectures, int major, int minor);
 
 /// The number of CUDA devices; 0 where there is no GPU or no driver.
 int cuda_device_count();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include <graft/kernels/api/device.h>
@@ -18,6 +19,12 @@ void check_cuda(int status, const char* call, const Stream& stream);
 /// Makes a device the calling thread's current one, as calls without a stream need. Does not look whether it is usable.
 void make_current(int device);
 
+/// The same for clean-up, which cannot throw.
+void try_make_current(int device) noexcept;
+/// For calls that belong to no device (page-locked memory): a thread that never chose one stands at device 0, where such
+/// a call would make a context. Makes one current that has one already.
+void make_current_in_use();
+
 /// Throws Error with the reason unless the device can be used.
 void require_device(int device);
 
@@ -29,6 +36,12 @@ bool is_sticky(int status);
 
 /// Throws Error naming `what` while the stream's work is being captured: it would wait, or keep a pointer of the host.
 void refuse_while_capturing(const Stream& stream, const char* what);
+/// The same while the calling thread captures any stream: CUDA takes a wait for anything for a mistake then, and ends
+/// the capture.
+void refuse_while_thread_captures(const char* what, Device device);
+
+/// The number of the capture that the calling thread makes, the innermost; 0 for none. Numbers are never used again.
+std::uint64_t capture_of_thread();
 
 /// While it lives, calls that a capture forbids (allocating, asking an event) are allowed to the calling thread: they
 /// are the runtime's own business and no part of what is captured.

@@ -1,7 +1,9 @@
 // Which CUDA devices there are, and whether they can be used.
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -11,9 +13,8 @@
 #include <graft/kernels/runtime/cuda_check.h>
 
 namespace graft::runtime {
-namespace {
 
-constexpr int kOldest = 80;  // compute capability 8.0: cp.async and bf16 products
+namespace {
 
 /// What asking the driver gave, once.
 struct Devices {
@@ -74,11 +75,8 @@ std::string cuda_unavailable(int index) {
                  all.count == 1 ? " CUDA device" : " CUDA devices", ", expected cuda:0",
                  all.count == 1 ? std::string() : cat(" to cuda:", all.count - 1));
     const CudaProperties& p = all.properties[static_cast<std::size_t>(index)];
-    if (10 * p.major + p.minor < kOldest)
-      return cat("cuda:", index, " (", p.name, ") has compute capability ", p.major, ".", p.minor,
-                 ", this build has code for ",
-                 GRAFT_BUILT_FOR " and later: 8.0 (Ampere) is the oldest; use Device::cpu()");
-    return {};
+    const std::string why = no_code_for(GRAFT_CUDA_ARCHITECTURES, p.major, p.minor);
+    return why.empty() ? why : cat("cuda:", index, " (", p.name, ") ", why);
   } catch (const std::exception& error) {
     return error.what();
   }
@@ -99,10 +97,38 @@ void require_device(int device) {
   if (device < kKnown) usable[device].store(true, std::memory_order_relaxed);
 }
 
+namespace {
+
+// Devices that were made current, and so have a context; bit 31 stands for all beyond.
+std::atomic<std::uint32_t> in_use{0};
+
+std::uint32_t bit_of(int device) { return std::uint32_t{1} << std::clamp(device, 0, 31); }
+
+void note_use(int device) {
+  if ((in_use.load(std::memory_order_relaxed) & bit_of(device)) == 0)
+    in_use.fetch_or(bit_of(device), std::memory_order_relaxed);
+}
+
+}  // namespace
+
 void make_current(int device) {
+  note_use(device);
   int now = -1;  // asked each time: other code of the program may change it
   if (cudaGetDevice(&now) == cudaSuccess && now == device) return;
   GRAFT_CUDA(cudaSetDevice, device);
+}
+
+void try_make_current(int device) noexcept {
+  int now = -1;
+  if (cudaGetDevice(&now) == cudaSuccess && now == device) return;
+  if (cudaSetDevice(device) != cudaSuccess) cudaGetLastError();
+}
+
+void make_current_in_use() {
+  const std::uint32_t used = in_use.load(std::memory_order_relaxed);
+  int now = 0;
+  if (used == 0 || (cudaGetDevice(&now) == cudaSuccess && (used & bit_of(now)) != 0)) return;
+  GRAFT_CUDA(cudaSetDevice, std::countr_zero(used));
 }
 
 }  // namespace graft::runtime

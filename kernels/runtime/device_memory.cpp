@@ -41,11 +41,13 @@ class CudaSource final : public MemorySource {
 
   void give(void* segment) noexcept override {
     const OutsideCapture outside;
+    try_make_current(device_);
     cudaFree(segment);
   }
 
   void wait_for_all() override {
     make_current(device_);
+    const OutsideCapture outside;  // on another device: here nothing is captured
     GRAFT_CUDA(cudaDeviceSynchronize);
   }
 
@@ -70,6 +72,8 @@ class CudaSource final : public MemorySource {
   }
 
   bool passed(void* event) override {
+    make_current(device_);
+    const OutsideCapture outside;  // on another device
     const cudaError_t status = cudaEventQuery(static_cast<cudaEvent_t>(event));
     if (status == cudaErrorNotReady) return false;
     check_cuda(status, "cudaEventQuery");

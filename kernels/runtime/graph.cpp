@@ -1,8 +1,10 @@
 // Capturing work into graphs, and launching them.
 #include <cuda_runtime_api.h>
 
+#include <atomic>
 #include <exception>
 #include <utility>
+#include <vector>
 
 #include <graft/kernels/api/error.h>
 #include <graft/kernels/runtime/activity.h>
@@ -17,6 +19,9 @@ namespace {
 
 cudaStream_t native(const Stream& stream) { return static_cast<cudaStream_t>(stream.native); }
 
+thread_local int outside_captures = 0;  // OutsideCaptures that live
+thread_local std::vector<std::pair<std::uint64_t, Device>> thread_captures;  // under way
+
 cudaStreamCaptureMode exchange(int mode) {
   auto exchanged = static_cast<cudaStreamCaptureMode>(mode);
   if (cudaThreadExchangeStreamCaptureMode(&exchanged) != cudaSuccess) cudaGetLastError();
@@ -25,8 +30,33 @@ cudaStreamCaptureMode exchange(int mode) {
 
 }  // namespace
 
-OutsideCapture::OutsideCapture() : mode_(exchange(cudaStreamCaptureModeRelaxed)) {}
-OutsideCapture::~OutsideCapture() { exchange(mode_); }
+OutsideCapture::OutsideCapture() : mode_(exchange(cudaStreamCaptureModeRelaxed)) { ++outside_captures; }
+OutsideCapture::~OutsideCapture() {
+  --outside_captures;
+  exchange(mode_);
+}
+
+std::uint64_t capture_of_thread() { return thread_captures.empty() ? 0 : thread_captures.back().first; }
+
+void refuse_while_thread_captures(const char* what, Device device) {
+  if (thread_captures.empty() || outside_captures > 0) return;
+  fail(what, " on ", device, " while this thread captures a graph on ", thread_captures.back().second,
+       ": CUDA would end the capture, whatever is waited for; do it before or after, or in another thread");
+}
+
+bool is_capturing(const Stream& stream) {
+  if (!stream.device.is_cuda()) return false;
+  make_current(stream.device.index);
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check_cuda(cudaStreamIsCapturing(native(stream), &status), "cudaStreamIsCapturing", stream);
+  return status != cudaStreamCaptureStatusNone;
+}
+
+void refuse_while_capturing(const Stream& stream, const char* what) {
+  check(!is_capturing(stream), what, " on ", stream.device,
+        " while a graph is being captured: nothing has run yet that could be waited for (item(), to_vector() and copies"
+        " to the host wait too); do it after the capture");
+}
 
 struct Graph::Impl {
   int device = 0;
@@ -37,6 +67,7 @@ struct Graph::Impl {
 
   ~Impl() {
     const OutsideCapture outside;  // of another graph, by this thread
+    try_make_current(device);
     try {
       if (launched) launched->synchronize();
       if (exec != nullptr) cudaGraphExecDestroy(exec);
@@ -60,6 +91,8 @@ void Graph::launch(const Stream& stream) {
   check(stream.device == Device::cuda(impl_->device), "Graph::launch: the graph is of cuda:", impl_->device,
         ", the stream of ", stream.device);
   make_current(impl_->device);
+  check(capture_of_thread() == 0 || !is_capturing(stream), "Graph::launch on ", stream.device,
+        " while a graph is being captured: a graph cannot become a part of another; give it the work itself");
   // One graph's launches share memory: each waits for the one before, on whatever stream that was.
   impl_->launched->wait(stream);
   check_cuda(cudaGraphLaunch(impl_->exec, native(stream)), "cudaGraphLaunch", stream);
@@ -76,10 +109,13 @@ GraphCapture::GraphCapture(Graph& graph, const Stream& stream) : graph_(graph), 
     device_allocator(stream.device.index).end_capture();
     check_cuda(status, "cudaStreamBeginCapture", stream);
   }
+  static std::atomic<std::uint64_t> captures{0};
+  thread_captures.emplace_back(number_ = ++captures, stream.device);
 }
 
 GraphCapture::~GraphCapture() {
   if (!under_way_) return;
+  forget();
   cudaGraph_t dropped = nullptr;
   cudaStreamEndCapture(native(stream_), &dropped);
   cudaGetLastError();
@@ -92,9 +128,14 @@ GraphCapture::~GraphCapture() {
   }
 }
 
+void GraphCapture::forget() {
+  std::erase_if(thread_captures, [&](const auto& capture) { return capture.first == number_; });
+}
+
 void GraphCapture::finish() {
   check(under_way_, "GraphCapture::finish: called twice");
   under_way_ = false;
+  forget();
   CachingAllocator& allocator = device_allocator(stream_.device.index);
   auto impl = std::make_unique<Graph::Impl>();
   impl->device = stream_.device.index;

@@ -27,6 +27,7 @@ class PinnedCache {
     const std::size_t size = std::bit_ceil(std::max<std::size_t>(bytes, 4096));
     const std::lock_guard lock(mutex_);
     const OutsideCapture outside;
+    make_current_in_use();
     look_at_events();
     auto& free = free_[size];
     if (!free.empty()) {
@@ -173,8 +174,9 @@ void copy_to_device(void* to, const void* from, std::size_t bytes, const Stream&
     if (status != cudaSuccess) pinned_free(staged);
     check_cuda(status, "cudaMemcpyAsync", stream);
     cache().free_after(staged, stream);
-    if ((done + piece) % kStaged == 0)
-      check_cuda(cudaStreamSynchronize(native(stream)), "cudaStreamSynchronize", stream);
+    if ((done + piece) % kStaged != 0) continue;
+    const OutsideCapture outside;  // of another stream, by this thread
+    check_cuda(cudaStreamSynchronize(native(stream)), "cudaStreamSynchronize", stream);
   }
 }
 
@@ -183,6 +185,7 @@ void copy_to_host(void* to, const void* from, std::size_t bytes, const Stream& s
   if (bytes == 0) return;
   make_current(stream.device.index);
   refuse_in_capture("to the host", to, bytes, stream);
+  if (!cache().holds(to, bytes)) refuse_while_thread_captures("a copy to the host", stream.device);  // it waits
   check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, native(stream)), "cudaMemcpyAsync", stream);
 }
 

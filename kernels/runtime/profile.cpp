@@ -75,6 +75,7 @@ class Times {
 
   // Waits for the first `count` launches and adds them up.
   void collect(std::size_t count) {
+    const OutsideCapture outside;  // by this thread
     for (; count > 0; --count) {
       const Pending launch = pending_.front();
       pending_.pop_front();
@@ -101,15 +102,22 @@ Times& times() {
   return *instance;
 }
 
-std::atomic<bool>& switched_on() {
-  static std::atomic<bool> on = [] {
+bool asked_for() {
+  static const bool asked = [] {
     const char* text = std::getenv("GRAFT_PROFILE");
-    const bool asked = text != nullptr && *text != '\0' && std::strcmp(text, "0") != 0;
-    // Registered at the first launch, after the CUDA runtime has started, and so called before it ends.
-    if (asked) std::atexit([] { std::fputs(kernel_time_table().c_str(), stderr); });
-    return asked;
+    return text != nullptr && *text != '\0' && std::strcmp(text, "0") != 0;
   }();
+  return asked;
+}
+
+std::atomic<bool>& switched_on() {
+  static std::atomic<bool> on = asked_for();
   return on;
+}
+
+// Called when the CUDA runtime has started, so that it is registered after the runtime's own end and runs before it.
+void print_at_exit() {
+  [[maybe_unused]] static const int registered = std::atexit([] { std::fputs(kernel_time_table().c_str(), stderr); });
 }
 
 }  // namespace
@@ -149,6 +157,7 @@ TimedLaunch::~TimedLaunch() {
 void TimedLaunch::begin(const Stream& stream) {
   if (is_capturing(stream)) return;
   const cudaEvent_t begin = times().event(stream.device.index);
+  if (asked_for()) print_at_exit();
   stream_ = &stream;
   begin_ = begin;
   check_cuda(cudaEventRecord(begin, static_cast<cudaStream_t>(stream.native)), "cudaEventRecord");

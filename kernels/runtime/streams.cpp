@@ -67,6 +67,7 @@ OwnedStream::OwnedStream(int device) : stream_{Device::cuda(device), new_stream(
 
 OwnedStream::~OwnedStream() {
   const OutsideCapture outside;  // of another stream, by this thread
+  try_make_current(stream_.device.index);
   cudaStreamSynchronize(native(stream_));
   retire_tickets(stream_);
   try {
@@ -79,29 +80,20 @@ OwnedStream::~OwnedStream() {
 void OwnedStream::synchronize() const { runtime::synchronize(stream_); }
 
 bool OwnedStream::is_done() const {
+  make_current(stream_.device.index);
+  refuse_while_capturing(stream_, "asking whether the stream is done");
+  refuse_while_thread_captures("asking whether another stream is done", stream_.device);
   const cudaError_t status = cudaStreamQuery(native(stream_));
   if (status == cudaErrorNotReady) return false;
   check_cuda(status, "cudaStreamQuery", stream_);
   return true;
 }
 
-bool is_capturing(const Stream& stream) {
-  if (!stream.device.is_cuda()) return false;
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  check_cuda(cudaStreamIsCapturing(native(stream), &status), "cudaStreamIsCapturing", stream);
-  return status != cudaStreamCaptureStatusNone;
-}
-
-void refuse_while_capturing(const Stream& stream, const char* what) {
-  check(!is_capturing(stream), what, " on ", stream.device,
-        " while a graph is being captured: nothing has run yet that could be waited for (item(), to_vector() and copies"
-        " to the host wait too); do it after the capture");
-}
-
 void synchronize(const Stream& stream) {
   if (stream.device.is_cpu()) return;
   make_current(stream.device.index);
   refuse_while_capturing(stream, "waiting for the stream");
+  refuse_while_thread_captures("waiting for another stream", stream.device);
   count_one(activity_counters().waits);
   check_cuda(cudaStreamSynchronize(native(stream)), "cudaStreamSynchronize", stream);
   check_faults(stream.device.index);
@@ -117,22 +109,33 @@ Event::Event(int device, bool timed) : device_(device), timed_(timed) {
   event_ = event;
 }
 
-Event::~Event() { cudaEventDestroy(static_cast<cudaEvent_t>(event_)); }
+Event::~Event() {
+  try_make_current(device_);
+  cudaEventDestroy(static_cast<cudaEvent_t>(event_));
+}
 
 void Event::record(const Stream& stream) {
   check(stream.device == Device::cuda(device_), "Event::record: the event is of cuda:", device_, ", the stream of ",
         stream.device);
   make_current(device_);
   check_cuda(cudaEventRecord(static_cast<cudaEvent_t>(event_), native(stream)), "cudaEventRecord", stream);
+  recorded_ = true;
+  capture_ = capture_of_thread() != 0 && is_capturing(stream) ? capture_of_thread() : 0;
 }
 
 void Event::wait(const Stream& stream) const {
   check(stream.device.is_cuda(), "Event::wait: the stream is the CPU's; use synchronize()");
   make_current(stream.device.index);
+  check(!recorded_ || capture_of_thread() == 0 || capture_ == capture_of_thread() || !is_capturing(stream),
+        "Event::wait on ", stream.device,
+        " while a graph is being captured: the event was recorded outside the capture, and the graph cannot wait for it "
+        "at each launch; wait before the capture, or before the launch");
   check_cuda(cudaStreamWaitEvent(native(stream), static_cast<cudaEvent_t>(event_), 0), "cudaStreamWaitEvent", stream);
 }
 
 bool Event::is_done() const {
+  refuse_while_thread_captures("asking whether an event is reached", Device::cuda(device_));
+  make_current(device_);
   const cudaError_t status = cudaEventQuery(static_cast<cudaEvent_t>(event_));
   if (status == cudaErrorNotReady) return false;
   check_cuda(status, "cudaEventQuery");
@@ -140,6 +143,8 @@ bool Event::is_done() const {
 }
 
 void Event::synchronize() const {
+  refuse_while_thread_captures("waiting for an event", Device::cuda(device_));
+  make_current(device_);
   count_one(activity_counters().waits);
   GRAFT_CUDA(cudaEventSynchronize, static_cast<cudaEvent_t>(event_));
 }

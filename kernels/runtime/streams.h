@@ -55,7 +55,8 @@ class Event {
 
   /// The point after all work given to the stream so far.
   void record(const Stream& stream);
-  /// Later work of `stream` starts when the point is reached; the host does not wait.
+  /// Later work of `stream` starts when the point is reached; the host does not wait. Throws Error where the stream is
+  /// being captured and the event was recorded before.
   void wait(const Stream& stream) const;
   /// Whether it is reached; true when it was never recorded.
   bool is_done() const;
@@ -67,6 +68,8 @@ class Event {
  private:
   int device_;
   bool timed_;
+  bool recorded_ = false;
+  std::uint64_t capture_ = 0;  // in which it was recorded
   void* event_ = nullptr;
 };
 
@@ -80,7 +83,7 @@ class Graph {
   Graph& operator=(Graph&&) noexcept;
 
   bool defined() const;
-  /// Runs the work on the stream. Throws Error when nothing was captured.
+  /// Runs the work on the stream. Throws Error when nothing was captured, or the stream is being captured.
   void launch(const Stream& stream);
   /// Kernels, copies and the like in it.
   std::int64_t node_count() const;
@@ -99,7 +102,7 @@ class Graph {
 ///   graph.launch(stream);
 ///
 /// While it lives, waiting for the stream (item(), synchronize) throws Error, and so do copies between the device and
-/// host memory that is not pinned. Memory freed meanwhile serves the capture again.
+/// host memory that is not pinned; so does waiting for any other stream or event by this thread. Memory freed meanwhile serves the capture again.
 class GraphCapture {
  public:
   /// Throws Error when the stream is the CPU's, or another capture is under way on its device.
@@ -114,10 +117,12 @@ class GraphCapture {
   void finish();
 
  private:
+  void forget();
+
   Graph& graph_;
   Stream stream_;
   StreamScope scope_;
-  std::uint64_t pool_ = 0;
+  std::uint64_t pool_ = 0, number_ = 0;
   bool under_way_ = true;
 };
 

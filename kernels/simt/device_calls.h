@@ -68,6 +68,8 @@ void atomic_store(void* p, int bytes, std::uint64_t value);
 std::uint32_t shared_address(const void* p);
 /// The same place in the shared memory of the cluster's block `rank`.
 void* map_shared(const void* p, unsigned rank, Loc where);
+/// Refuses a pointer to shared memory: what `what` writes to is global.
+void require_global(const void* p, const char* what, Loc where);
 
 void cp_async(void* to, const void* from, int bytes, int source_bytes, Loc where);
 void cp_async_commit();

@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -22,6 +23,8 @@ HostOptions options_of_environment() {
   if (device == "none") o.device = HostOptions::Device::none;
   if (device == "nodriver") o.device = HostOptions::Device::no_driver;
   if (device == "sm70") o.device = HostOptions::Device::sm70;
+  if (const std::string_view devices = environment("GRAFT_SIMT_DEVICES"); !devices.empty())
+    o.devices = std::max(1, std::atoi(devices.data()));
   if (const std::string_view memory = environment("GRAFT_SIMT_MEMORY"); !memory.empty()) {
     char* unit = nullptr;
     o.memory = std::strtoull(memory.data(), &unit, 10);

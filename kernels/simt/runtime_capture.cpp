@@ -182,7 +182,7 @@ cudaError_t no_stream() { return refuse(cudaErrorInvalidResourceHandle, "no such
 extern "C" {
 
 cudaError_t CUDARTAPI cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
-  GRAFT_SIMT_ENTER();
+  GRAFT_SIMT_ASK();
   if (mode == nullptr) return remember(cudaErrorInvalidValue);
   std::swap(*mode, thread_mode);
   return cudaSuccess;

@@ -2,7 +2,10 @@
 #include <graft/kernels/simt/runtime_state.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
 #include <cstring>
+#include <set>
 
 #include <graft/kernels/simt/memory.h>
 
@@ -16,8 +19,20 @@ constexpr std::size_t kSharedPerMultiprocessor = 228 * 1024, kReservedShared = 1
 
 int major() { return host_options().device == HostOptions::Device::sm70 ? 7 : 9; }
 
+bool is_device(int device) { return device >= 0 && device < host_options().devices; }
+
 cudaError_t wrong_device(int device) {
-  return refuse(cudaErrorInvalidDevice, "device " + std::to_string(device) + " was asked for, there is device 0 only");
+  const int last = host_options().devices - 1;
+  return refuse(cudaErrorInvalidDevice, "device " + std::to_string(device) + " was asked for, there is device 0 " +
+                                            (last == 0 ? "only" : "to " + std::to_string(last)));
+}
+
+thread_local int device_of_thread = 0;
+std::atomic<bool> unloading{false};
+
+std::set<int>& contexts() {
+  static auto* const devices = new std::set<int>;
+  return *devices;
 }
 
 cudaDeviceProp properties() {
@@ -58,6 +73,19 @@ cudaDeviceProp properties() {
 
 }  // namespace
 
+int graft::simt::runtime::current_device() { return device_of_thread; }
+void graft::simt::runtime::make_context() {
+  // As the driver's, the end comes where handlers that were registered before the first call have not run yet.
+  [[maybe_unused]] static const int registered = std::atexit([] { unloading = true; });
+  contexts().insert(device_of_thread);
+}
+bool graft::simt::runtime::is_unloading() { return unloading; }
+
+bool graft::simt::has_context(int device) {
+  const Lock guard = lock();
+  return contexts().contains(device);
+}
+
 extern "C" {
 
 cudaError_t CUDARTAPI cudaGetDeviceCount(int* count) {
@@ -66,36 +94,39 @@ cudaError_t CUDARTAPI cudaGetDeviceCount(int* count) {
   *count = 0;
   const cudaError_t error = obstacle();
   if (error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver) return remember(error);
-  *count = 1;
+  *count = host_options().devices;
   return cudaSuccess;
 }
 
 cudaError_t CUDARTAPI cudaSetDevice(int device) {
-  GRAFT_SIMT_ENTER();
-  return device == 0 ? cudaSuccess : wrong_device(device);
+  GRAFT_SIMT_ASK();
+  if (!is_device(device)) return wrong_device(device);
+  device_of_thread = device;
+  make_context();  // at once, since CUDA 12
+  return cudaSuccess;
 }
 
 cudaError_t CUDARTAPI cudaGetDevice(int* device) {
-  GRAFT_SIMT_ENTER();
+  GRAFT_SIMT_ASK();
   if (device == nullptr) return remember(cudaErrorInvalidValue);
-  *device = 0;
+  *device = current_device();
   return cudaSuccess;
 }
 
 cudaError_t CUDARTAPI cudaInitDevice(int device, unsigned, unsigned) { return cudaSetDevice(device); }
 
 cudaError_t CUDARTAPI cudaGetDeviceProperties(cudaDeviceProp* result, int device) {
-  GRAFT_SIMT_ENTER();
+  GRAFT_SIMT_ASK();
   if (result == nullptr) return remember(cudaErrorInvalidValue);
-  if (device != 0) return wrong_device(device);
+  if (!is_device(device)) return wrong_device(device);
   *result = properties();
   return cudaSuccess;
 }
 
 cudaError_t CUDARTAPI cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
-  GRAFT_SIMT_ENTER();
+  GRAFT_SIMT_ASK();
   if (value == nullptr) return remember(cudaErrorInvalidValue);
-  if (device != 0) return wrong_device(device);
+  if (!is_device(device)) return wrong_device(device);
   const cudaDeviceProp p = properties();
   switch (attribute) {
     case cudaDevAttrMaxThreadsPerBlock:
@@ -233,11 +264,12 @@ cudaError_t CUDARTAPI cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks,
 cudaError_t CUDARTAPI cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value) {
   GRAFT_SIMT_ENTER();
   if (function == nullptr) return remember(cudaErrorInvalidDeviceFunction);
-  if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize &&
-      (value < 0 || static_cast<std::size_t>(value) > options().shared_limit))
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+  if (value < 0 || static_cast<std::size_t>(value) > options().shared_limit)
     return refuse(cudaErrorInvalidValue, std::to_string(value) +
                                              " bytes of shared memory were asked for, a block may have " +
                                              std::to_string(options().shared_limit));
+  allow_dynamic_shared(function, static_cast<std::size_t>(value));
   return cudaSuccess;
 }
 
@@ -248,6 +280,7 @@ cudaError_t CUDARTAPI cudaFuncGetAttributes(cudaFuncAttributes* attributes, cons
   *attributes = {};
   attributes->maxThreadsPerBlock = 1024;
   attributes->binaryVersion = attributes->ptxVersion = major() * 10;
+  attributes->sharedSizeBytes = static_shared_of(function);
   attributes->maxDynamicSharedSizeBytes = static_cast<int>(options().shared_limit);
   return cudaSuccess;
 }

@@ -19,6 +19,7 @@ constexpr ErrorText kErrors[] = {
     GRAFT_ERROR(cudaErrorInvalidValue, "invalid argument"),
     GRAFT_ERROR(cudaErrorMemoryAllocation, "out of memory"),
     GRAFT_ERROR(cudaErrorInitializationError, "initialization error"),
+    GRAFT_ERROR(cudaErrorCudartUnloading, "driver shutting down"),
     GRAFT_ERROR(cudaErrorInvalidConfiguration, "invalid configuration argument"),
     GRAFT_ERROR(cudaErrorInvalidPitchValue, "invalid pitch argument"),
     GRAFT_ERROR(cudaErrorInvalidHostPointer, "invalid host pointer"),

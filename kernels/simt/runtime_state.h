@@ -54,6 +54,23 @@ struct HostFunction {
   HostFunction& operator=(const HostFunction&) = delete;
 };
 
+// --- devices (runtime_device.cpp) ------------------------------------------------------------------------------------
+
+/// The calling thread's current one.
+int current_device();
+/// It has a context from now on.
+void make_context();
+/// The program is ending: waiting for an event fails, as all does on a GPU. The rest goes on here, so that what static
+/// objects free is known to be freed.
+bool is_unloading();
+
+// --- what a kernel may have (runtime_launch.cpp) ---------------------------------------------------------------------
+
+/// It opts in to so many bytes of dynamic shared memory.
+void allow_dynamic_shared(const void* kernel, std::size_t bytes);
+/// Bytes of its static shared variables: those that its blocks have made, all that there may be as long as none ran.
+std::size_t static_shared_of(const void* kernel);
+
 // --- tasks and streams (runtime_stream.cpp) -------------------------------------------------------------------------
 
 struct Task {
@@ -103,6 +120,7 @@ struct CUstream_st {
   bool legacy = false;   // the null stream
   int priority = 0;
   unsigned long long id = 0;
+  int device = 0;
   unsigned queries = 0;  // that found work under way
   std::deque<graft::simt::runtime::TaskPtr> queue;
   graft::simt::runtime::CapturePtr capture;
@@ -180,10 +198,14 @@ void add_silent_step(Capture& capture, Work work);
 
 void destroy_graphs();
 
-/// What every call begins with.
-#define GRAFT_SIMT_ENTER()                                                                \
+/// What a call begins with that needs no context.
+#define GRAFT_SIMT_ASK()                                                                \
   const ::graft::simt::runtime::Lock graft_lock = ::graft::simt::runtime::lock();         \
   if (const cudaError_t error = ::graft::simt::runtime::obstacle(); error != cudaSuccess) \
   return ::graft::simt::runtime::remember(error)
+/// What every other call begins with.
+#define GRAFT_SIMT_ENTER() \
+  GRAFT_SIMT_ASK();        \
+  ::graft::simt::runtime::make_context()
 
 }  // namespace graft::simt::runtime

@@ -185,6 +185,7 @@ cudaError_t create_stream(cudaStream_t* result, unsigned flags, int priority) {
   stream->blocking = flags == cudaStreamDefault;
   stream->priority = std::clamp(priority, -5, 0);
   stream->id = ++state().ids;
+  stream->device = current_device();
   state().streams.insert(stream);
   *result = stream;
   return cudaSuccess;
@@ -254,8 +255,9 @@ cudaError_t CUDARTAPI cudaStreamGetId(cudaStream_t handle, unsigned long long* i
 }
 cudaError_t CUDARTAPI cudaStreamGetDevice(cudaStream_t handle, int* device) {
   GRAFT_SIMT_ENTER();
-  if (find_stream(handle) == nullptr) return no_stream();
-  *device = 0;
+  const CUstream_st* const stream = find_stream(handle);
+  if (stream == nullptr) return no_stream();
+  *device = stream->device;
   return cudaSuccess;
 }
 
@@ -267,6 +269,7 @@ cudaError_t CUDARTAPI cudaStreamSynchronize(cudaStream_t handle) {
     invalidate(*stream->capture, "cudaStreamSynchronize of the captured stream");
     return refuse(cudaErrorStreamCaptureUnsupported, "cudaStreamSynchronize of a captured stream");
   }
+  if (const cudaError_t error = unsafe_in_capture("cudaStreamSynchronize"); error != cudaSuccess) return error;
   complete(*stream);
   return remember(obstacle());
 }
@@ -279,6 +282,7 @@ cudaError_t CUDARTAPI cudaStreamQuery(cudaStream_t handle) {
     invalidate(*stream->capture, "cudaStreamQuery of the captured stream");
     return refuse(cudaErrorStreamCaptureUnsupported, "cudaStreamQuery of a captured stream");
   }
+  if (const cudaError_t error = unsafe_in_capture("cudaStreamQuery"); error != cudaSuccess) return error;
   if (stream->queue.empty()) return cudaSuccess;
   return not_ready_once(stream->queries, [&] { complete(*stream); });
 }
@@ -367,6 +371,7 @@ cudaError_t CUDARTAPI cudaEventQuery(cudaEvent_t event) {
     invalidate(*event->capture, "cudaEventQuery of an event recorded in the capture");
     return remember(cudaErrorCapturedEvent);
   }
+  if (const cudaError_t error = unsafe_in_capture("cudaEventQuery"); error != cudaSuccess) return error;
   if (event->record == nullptr || event->record->task->done) return cudaSuccess;
   return not_ready_once(event->queries, [&] { complete(event->record->task); });
 }
@@ -378,6 +383,8 @@ cudaError_t CUDARTAPI cudaEventSynchronize(cudaEvent_t event) {
     invalidate(*event->capture, "cudaEventSynchronize of an event recorded in the capture");
     return remember(cudaErrorCapturedEvent);
   }
+  if (const cudaError_t error = unsafe_in_capture("cudaEventSynchronize"); error != cudaSuccess) return error;
+  if (is_unloading()) return remember(cudaErrorCudartUnloading);
   if (event->record != nullptr) complete(event->record->task);
   return remember(obstacle());
 }

@@ -23,6 +23,23 @@ class Profile : public testing::Test {
   }
 };
 
+// What is registered to run at the end before CUDA has started runs when CUDA has ended.
+TEST(ProfileTable, IsPrintedAlsoWhereProfilingIsAskedAboutBeforeCudaStarts) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  setenv("GRAFT_PROFILE", "1", 1);
+  const auto program = [] {
+    cuda::profiling();
+    if (!cuda::is_available()) {
+      std::fputs("no device", stderr);
+    } else {
+      matmul(Tensor::ones({4, 4}, DType::f32, Device::cuda()), Tensor::ones({4, 4}, DType::f32, Device::cuda()));
+    }
+    std::exit(0);
+  };
+  EXPECT_EXIT(program(), testing::ExitedWithCode(0), "matmul_tiles +1 .*sum +3 |no device");
+  unsetenv("GRAFT_PROFILE");
+}
+
 TEST_F(Profile, IsOffUntilAskedFor) {
   const Tensor x = Tensor::ones({1000}, DType::f32, Device::cuda());
   relu(x);

@@ -173,7 +173,7 @@ TEST_F(GradientTest, MaxPool) {
     MaxPoolArgs forward;
     forward.x = make.input(x, Layout::channels_last(), -2, 1);  // random: no ties within a step
     forward.y = make.output("y", y, Layout::channels_last());
-    forward.index = make.output_of(DType::i32, "index", y, Layout::channels_last());
+    forward.index = make.output_of(max_pool_index_dtype(geometry), "index", y, Layout::channels_last());
     forward.geometry = geometry;
     forward.relu = relu;
     run_reference(forward);

@@ -142,6 +142,76 @@ TEST_F(GraphTest, WhatWouldWaitIsRefusedAndTheCaptureGoesOn) {
   EXPECT_EQ(x.to_vector<float>(), std::vector<float>(3, 2));
 }
 
+TEST_F(GraphTest, WaitsForOthersAreRefusedAndTheCaptureGoesOn) {
+  Tensor x = Tensor::ones({3}, DType::f32, gpu);
+  cuda::synchronize();
+  const cuda::Stream other(0);
+  cuda::Event outside(0), inside(0), never(0);
+  Tensor y;
+  {
+    const cuda::StreamScope scope(other);
+    y = Tensor::full({3}, 5, DType::f32, gpu);
+  }
+  outside.record(other);
+  std::vector<float> host(3);
+  cuda::Graph graph;
+  {
+    cuda::GraphCapture capture(graph, *stream);
+    const char* const text = "while this thread captures a graph on cuda:0";
+    EXPECT_ERROR(other.synchronize(), text);
+    EXPECT_ERROR(other.is_done(), text);
+    EXPECT_ERROR(outside.synchronize(), text);
+    EXPECT_ERROR(outside.is_done(), text);
+    EXPECT_ERROR(runtime::copy_to_host(host.data(), y.ref().data, 12, other), text);
+    EXPECT_ERROR(stream->is_done(), "while a graph is being captured");
+    EXPECT_ERROR(outside.wait(*stream), "recorded outside the capture");
+    never.wait(*stream);
+    x.mul_(2);
+    inside.record(*stream);  // a fork, and a join
+    inside.wait(other);
+    {
+      const cuda::StreamScope scope(other);
+      y.add_(x);
+    }
+    inside.record(other);
+    inside.wait(*stream);
+    capture.finish();
+  }
+  cuda::Graph second;
+  {
+    cuda::GraphCapture capture(second, *stream);
+    EXPECT_ERROR(graph.launch(*stream), "while a graph is being captured");
+    x.mul_(2);
+    capture.finish();
+  }
+  other.synchronize();
+  graph.launch(*stream);
+  second.launch(*stream);
+  stream->synchronize();
+  EXPECT_EQ(x.to_vector<float>(), std::vector<float>(3, 4));
+  EXPECT_EQ(y.to_vector<float>(), std::vector<float>(3, 7));
+}
+
+TEST_F(GraphTest, CopiesToTheDeviceOnAnotherStreamLeaveACaptureAlone) {
+  Tensor x = Tensor::ones({3}, DType::f32, gpu);
+  cuda::synchronize();
+  const cuda::Stream other(0);
+  const std::vector<std::byte> host(std::size_t{65} << 20, std::byte{1});  // the copy waits in between
+  cuda::Graph graph;
+  Tensor y;
+  {
+    cuda::GraphCapture capture(graph, *stream);
+    x.mul_(2);
+    const cuda::StreamScope scope(other);
+    y = Tensor::empty({std::int64_t{65} << 20}, DType::u8, gpu);
+    runtime::copy_to_device(y.ref().data, host.data(), host.size(), other);
+    capture.finish();
+  }
+  other.synchronize();
+  EXPECT_EQ(y.to_vector<std::uint8_t>().back(), 1);
+  EXPECT_EQ(graph.node_count(), 1);
+}
+
 TEST_F(GraphTest, ACaptureThatIsNotFinishedLeavesNothing) {
   Tensor x = Tensor::ones({3}, DType::f32, gpu);
   cuda::synchronize();
@@ -192,6 +262,25 @@ TEST_F(GraphTest, SynchronousLaunchesDoNotDisturbACapture) {
   graph.launch(*stream);
   stream->synchronize();
   EXPECT_EQ(x.to_vector<float>(), std::vector<float>(3, 2));
+}
+
+TEST_F(GraphTest, NorDoThoseOnAnotherStream) {
+  Tensor x = Tensor::ones({3}, DType::f32, gpu), y = Tensor::ones({3}, DType::f32, gpu);
+  cuda::synchronize();
+  const cuda::Stream other(0);
+  cuda::set_synchronous(true);
+  cuda::Graph graph;
+  {
+    cuda::GraphCapture capture(graph, *stream);
+    x.mul_(2);
+    {
+      const cuda::StreamScope scope(other);
+      EXPECT_NO_THROW(y.mul_(3));
+    }
+    EXPECT_NO_THROW(capture.finish());
+  }
+  cuda::set_synchronous(false);
+  EXPECT_EQ(y.to_vector<float>(), std::vector<float>(3, 3));
 }
 
 }  // namespace

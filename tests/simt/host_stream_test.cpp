@@ -241,6 +241,10 @@ TEST_P(HostStreams, CallsThatWaitInvalidateACapture) {
   const std::pair<const char*, std::function<cudaError_t()>> calls[] = {
       {"cudaStreamSynchronize", [&] { return cudaStreamSynchronize(a_); }},
       {"cudaStreamQuery", [&] { return cudaStreamQuery(a_); }},
+      {"cudaStreamSynchronize", [&] { return cudaStreamSynchronize(b_); }},
+      {"cudaStreamQuery", [&] { return cudaStreamQuery(b_); }},
+      {"cudaEventSynchronize", [&] { return cudaEventSynchronize(event_); }},
+      {"cudaEventQuery", [&] { return cudaEventQuery(event_); }},
       {"cudaDeviceSynchronize", [] { return cudaDeviceSynchronize(); }},
       {"cudaMalloc",
        [] {

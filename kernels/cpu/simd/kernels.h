@@ -19,6 +19,7 @@ struct PoolShape {
   int64_t n, h, w, c, p, q;
   int64_t kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w;
   int32_t relu, count_include_pad;
+  int32_t wide_index;  // places in a window are kept as int32_t, else as uint8_t
 };
 
 struct AdamStep {
@@ -107,8 +108,8 @@ struct VectorKernels {
                              float* gx);
 
   // Pooling, NHWC. Output rows [begin, end) of n * p; the backward works on whole images [begin, end).
-  void (*max_pool)(const PoolShape& s, const float* x, float* y, int32_t* index, int64_t begin, int64_t end);
-  void (*max_pool_grad)(const PoolShape& s, const float* gy, const int32_t* index, const float* y, float* gx,
+  void (*max_pool)(const PoolShape& s, const float* x, float* y, void* index, int64_t begin, int64_t end);
+  void (*max_pool_grad)(const PoolShape& s, const float* gy, const void* index, const float* y, float* gx,
                         int64_t begin, int64_t end);
   void (*avg_pool)(const PoolShape& s, const float* x, float* y, int64_t begin, int64_t end);
   void (*avg_pool_grad)(const PoolShape& s, const float* gy, float* gx, int64_t begin, int64_t end);
