@@ -96,13 +96,15 @@ void add_rows(Cases& cases, std::int64_t rows, std::int64_t n) {
     kernels::CrossEntropyArgs args;
     args.logits = make.input({rows, n}, -4, 4).ref();
     args.targets = make.labels(rows, n).ref();
-    args.log_sum_exp = make.scratch(make.wide(), {rows}).ref();
+    args.row_max = make.scratch(make.wide(), {rows}).ref();
+    args.log_sum = make.scratch(make.wide(), {rows}).ref();
     args.scale = make.scratch(make.wide(), {}).ref();
     args.loss = make.output_of(make.wide(), "loss", {}, make.wide_sum(rows + n, kFew)).ref();
     kernels::CrossEntropyBackwardArgs backward;
     backward.logits = args.logits;
     backward.targets = args.targets;
-    backward.log_sum_exp = args.log_sum_exp;
+    backward.row_max = args.row_max;
+    backward.log_sum = args.log_sum;
     backward.scale = args.scale;
     // The loss is a mean: times its gradient the parts are of the order of 1, not below f16's normal numbers.
     backward.gy = make.wide_input({}, static_cast<double>(rows), 2.0 * static_cast<double>(rows)).ref();
