@@ -67,7 +67,7 @@ std::vector<std::string> core() {
 }
 
 // Each kind of row once, at the sizes of the emulated device.
-std::vector<std::string> emulated() {
+std::vector<std::string> small() {
   std::vector<std::string> rows = {"device_copy/memcpy/1", "device_copy/kernel/1", "graph_nodes/1000",
                                    "graph_making/222", "graph_making/adamw/8"};
   for (const char* dtype : {"f32", "bf16"})
@@ -94,9 +94,9 @@ std::vector<std::string> emulated() {
 }  // namespace
 
 const std::vector<std::string>& list(const std::string& name) {
-  static const std::vector<std::string> core_rows = core(), emulated_rows = emulated();
+  static const std::vector<std::string> core_rows = core(), emulated_rows = small();
   if (name == "core") return core_rows;
-  check(kEmulated && name == "emulated", "graft_bench: there is no list '", name, "', only 'core'");
+  check(emulated() && name == "emulated", "graft_bench: there is no list '", name, "', only 'core'");
   return emulated_rows;
 }
 

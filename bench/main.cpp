@@ -31,7 +31,7 @@ const char* vector_isa() {
 
 void add_suites() {
   using namespace graft::bench;
-  if (kEmulated) add_small_train();
+  if (emulated()) add_small_train();
   add_copy();
   add_graphs();
   add_matmul();

@@ -40,8 +40,8 @@ float run_on_device(const Step& steps, const graft::Stream& stream, cuda::Event&
 }
 
 // No GPU's L2 cache holds half as much (an H100's: 50 MB).
-constexpr double kBeyondCaches = kEmulated ? 1 << 20 : 128 << 20;
-constexpr std::int64_t kMostSets = kEmulated ? 3 : 256;
+double beyond_caches() { return emulated() ? 1 << 20 : 128 << 20; }  // bytes
+std::int64_t most_sets() { return emulated() ? 3 : 256; }
 
 // A row's buffers and its graph. The library calls a row several times, with more iterations each time: they are made
 // once, and freed when the next row comes.
@@ -52,7 +52,7 @@ class DeviceRow {
     const cuda::StreamScope on(stream_);
     std::int64_t sets = 1;
     if (work.bytes > 0 && work.flops == 0)
-      sets = std::clamp(static_cast<std::int64_t>(kBeyondCaches / work.bytes) + 1, std::int64_t{1}, kMostSets);
+      sets = std::clamp(static_cast<std::int64_t>(beyond_caches() / work.bytes) + 1, std::int64_t{1}, most_sets());
     for (std::int64_t i = 0; i < sets; ++i) sets_.push_back(prepare());
     const auto backend = only_its_backend();
     for (const Step& step : sets_) step();  // loads code; the vendor's libraries tune
@@ -66,7 +66,7 @@ class DeviceRow {
         capture();
       }
     }
-    if (label_.empty() && work.bytes > 0 && work.bytes * static_cast<double>(sets) < kBeyondCaches / 2) label_ = "L2";
+    if (label_.empty() && work.bytes > 0 && work.bytes * static_cast<double>(sets) < beyond_caches() / 2) label_ = "L2";
     run();
   }
 
@@ -173,6 +173,11 @@ void add(const Place& place, const std::string& name, const Work& work, std::fun
              run_gpu(state, name, place, work, prepare);
            },
            true});
+}
+
+bool emulated() {
+  static const bool answer = cuda::is_available() && cuda::device_name() == "SIMT emulator";
+  return answer;
 }
 
 const std::string& why_no_vendor() {

@@ -16,11 +16,8 @@ class State;
 
 namespace graft::bench {
 
-#ifdef GRAFT_BENCH_EMULATED
-inline constexpr bool kEmulated = true;
-#else
-inline constexpr bool kEmulated = false;
-#endif
+/// Whether the GPU is the emulator, which manages small rows only; they show that rows work, not how fast.
+bool emulated();
 
 /// A benchmark of graft_bench.
 struct Row {

@@ -37,12 +37,21 @@ function(graft_nvcc_compile variable)
   set(${variable} ${objects} PARENT_SCOPE)
 endfunction()
 
-# graft_nvcc_objects(<name> <source.cu>...): the same, linked into graft.
+# graft_link_nvcc_objects(<target> <custom target that makes them> <object>...)
+function(graft_link_nvcc_objects target made_by)
+  add_dependencies(${target} ${made_by})
+  set_source_files_properties(${ARGN} TARGET_DIRECTORY ${target} PROPERTIES GENERATED TRUE EXTERNAL_OBJECT TRUE)
+  target_sources(${target} PRIVATE ${ARGN})
+endfunction()
+
+# graft_nvcc_objects(<name> <source.cu>...): the same, linked into graft (and graft_gpu, GraftGpu.cmake).
 function(graft_nvcc_objects name)
   graft_nvcc_compile(objects ${ARGN})
   add_custom_target(${name} DEPENDS ${objects})
-  add_dependencies(graft ${name})
-  set_source_files_properties(${objects} TARGET_DIRECTORY graft PROPERTIES GENERATED TRUE EXTERNAL_OBJECT TRUE)
-  target_sources(graft PRIVATE ${objects})
+  foreach(library graft graft_gpu)
+    if(TARGET ${library})
+      graft_link_nvcc_objects(${library} ${name} ${objects})
+    endif()
+  endforeach()
   target_link_libraries(graft PRIVATE CUDA::cudart_static)  # static: the only thing needed at run time is the driver
 endfunction()

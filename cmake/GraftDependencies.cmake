@@ -17,7 +17,6 @@ endif()
 # CUDA: the headers are enough for the emulator (the device in the tests); nvcc builds the kernels for a GPU.
 set(GRAFT_CUDA AUTO CACHE STRING "Build the CUDA device: AUTO (where a toolkit is found), ON or OFF")
 set(GRAFT_DEVICE real CACHE STRING "The CUDA device of the library graft: real (nvcc), or emulated (the SIMT emulator)")
-set(GRAFT_TEST_DEVICE emulated CACHE STRING "The CUDA device of the tests where graft's is real: emulated, or real (scripts/gpu_check)")
 set(GRAFT_WITH_CUDA OFF)
 if(GRAFT_CUDA)
   find_program(GRAFT_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
@@ -35,7 +34,7 @@ if(GRAFT_CUDA)
     message(FATAL_ERROR "graft: GRAFT_CUDA=${GRAFT_CUDA}, but nvcc was not found: set CUDA_HOME, or GRAFT_CUDA=OFF")
   endif()
 endif()
-if(GRAFT_WITH_CUDA AND (GRAFT_DEVICE STREQUAL "emulated" OR (GRAFT_BUILD_TESTS AND GRAFT_TEST_DEVICE STREQUAL "emulated")))
+if(GRAFT_WITH_CUDA AND (GRAFT_DEVICE STREQUAL "emulated" OR GRAFT_BUILD_TESTS))
   find_package(Boost 1.74 REQUIRED COMPONENTS context)  # the emulator's fibers
 endif()
 

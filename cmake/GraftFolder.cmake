@@ -13,16 +13,20 @@ function(graft_objects name)
   if(TARGET graft_emulated)
     target_sources(graft_emulated PRIVATE $<TARGET_OBJECTS:graft_${name}>)
   endif()
+  if(TARGET graft_gpu AND NOT name MATCHES "^kernels_(cpu|registry)$")  # kernels/registry makes its own
+    target_sources(graft_gpu PRIVATE $<TARGET_OBJECTS:graft_${name}>)
+  endif()
 endfunction()
 
-# What a library as a whole needs and offers: graft, and graft_emulated, the same objects over the emulator.
+# What a library as a whole needs and offers: graft; graft_emulated, the same objects over the emulator; graft_gpu
+# (GraftGpu.cmake).
 function(graft_finish_library library)
   target_include_directories(
     ${library} PUBLIC $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_compile_features(${library} PUBLIC cxx_std_20)
   target_link_libraries(${library} PRIVATE OpenMP::OpenMP_CXX ZLIB::ZLIB Threads::Threads
                                            $<BUILD_INTERFACE:graft_options>)
-  if(GRAFT_WITH_ONEDNN)
+  if(GRAFT_WITH_ONEDNN AND NOT library STREQUAL "graft_gpu")
     target_link_libraries(${library} PRIVATE DNNL::dnnl)
     # The tests look at this backend's parts where it is built; installed users see no such definition.
     target_compile_definitions(${library} INTERFACE $<BUILD_INTERFACE:GRAFT_WITH_ONEDNN>)

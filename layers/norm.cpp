@@ -1,5 +1,4 @@
-#include <graft/core/autograd/node.h>
-#include <graft/core/ops/math.h>
+#include <graft/core/ops/nn.h>
 #include <graft/layers/layers.h>
 
 namespace graft {
@@ -27,13 +26,11 @@ Tensor BatchNorm::forward(const Tensor& x) {
   if (is_training() && x.numel() / features < 2) [[unlikely]]
     fail(title(), ": x is ", to_string(x),
          ", expected more than one value a channel when training (a larger batch, or eval())");
-  Tensor y = batch_norm(x, weight, bias, running_mean, running_var,
-                        {.momentum = options_.momentum, .eps = options_.eps, .training = is_training()});
-  if (is_training()) {
-    const NoGrad no_grad;
-    num_batches_tracked.copy_(num_batches_tracked + 1.0);
-  }
-  return y;
+  return batch_norm(x, weight, bias, running_mean, running_var,
+                    {.momentum = options_.momentum,
+                     .eps = options_.eps,
+                     .training = is_training(),
+                     .num_batches_tracked = num_batches_tracked});
 }
 
 DType BatchNorm::own_dtype(DType dtype) const { return dtype == DType::f64 ? DType::f64 : DType::f32; }

@@ -32,6 +32,45 @@ graft_install_packages() {
   rm -f "$log"
 }
 
+# What building everything needs.
+GRAFT_BUILD_PACKAGES=(g++ cmake ninja-build ccache libdnnl-dev zlib1g-dev nlohmann-json3-dev libcli11-dev libgtest-dev
+  libgmock-dev libbenchmark-dev libboost-context-dev binutils)
+
+# --- cuBLASLt's and cuDNN's headers ------------------------------------------------------------------------------------
+
+# The wheels that PyTorch for CUDA 13 installs. They are large (0.8 GB to fetch, once), their headers are not.
+GRAFT_VENDOR_WHEELS=(nvidia-cublas==13.1.0.3 nvidia-cudnn-cu13==9.19.0.56)
+
+# graft_vendor_headers: prints the folders (apart by semicolons) under which include/ has cublasLt.h and cudnn_graph.h, for
+# CMAKE_PREFIX_PATH; nothing where the toolkit has them. Fetches them from PyPI into a cache folder, and fails, saying so,
+# where that cannot be done.
+graft_vendor_headers() (
+  set -euo pipefail
+  cuda=$(nvcc -v __graft 2>&1 | sed -n 's/^#\$ TOP=//p' | head -n 1 || true)
+  if [[ -e $cuda/include/cublasLt.h ]] && { [[ -e $cuda/include/cudnn_graph.h ]] || [[ -e ${CUDNN_HOME:-/usr}/include/cudnn_graph.h ]]; }; then
+    exit 0
+  fi
+  cache=${XDG_CACHE_HOME:-$HOME/.cache}/graft/vendor-$(IFS=-; echo "${GRAFT_VENDOR_WHEELS[*]}" | tr -d =)
+  if [[ ! -e $cache/done ]]; then
+    rm -rf "$cache"
+    mkdir -p "$cache/wheels"
+    trap 'rm -rf "$cache/wheels"' EXIT
+    echo "fetching the headers of cuBLASLt and cuDNN (${GRAFT_VENDOR_WHEELS[*]}, from PyPI)" >&2
+    if ! { python3 -m pip download -q --no-deps --only-binary=:all: --platform manylinux_2_27_x86_64 -d "$cache/wheels" \
+             "${GRAFT_VENDOR_WHEELS[@]}" && python3 -c '
+import sys, zipfile
+for wheel in sys.argv[2:]:
+    with zipfile.ZipFile(wheel) as z:
+        z.extractall(sys.argv[1], [n for n in z.namelist() if "/include/" in n])' "$cache" "$cache"/wheels/*.whl; } \
+         >"$cache/log" 2>&1; then
+      echo "the headers of cuBLASLt and cuDNN could not be fetched ($(tail -n 1 "$cache/log")): graft::vendor is left out" >&2
+      exit 1
+    fi
+    touch "$cache/done"
+  fi
+  echo "$cache/nvidia/cu13;$cache/nvidia/cudnn"
+)
+
 # --- MNIST -----------------------------------------------------------------------------------------------------------
 
 # name, SHA-256 of the .gz, SHA-256 of what is in it

@@ -151,8 +151,8 @@ class Comparison {
     Trunk& trunk = random_[seed_];
     if (!trunk.net) {
       trunk.net = models::strokes_net({.num_classes = kDigits});
-      calibrate_batch_norm(*trunk.net, held_out_strokes(seed_, 2048));  // on the CPU, so that all devices start alike
       trunk.net->to(o_.device);
+      calibrate_batch_norm(*trunk.net, held_out_strokes(seed_, 2048));
     }
     return trunk;
   }
@@ -250,12 +250,13 @@ data::Dataset with_augmented_copies(const data::Dataset& dataset, std::int64_t c
 void calibrate_batch_norm(Module& module, const data::Dataset& images) {
   constexpr std::int64_t kBatch = 64;
   const NoGrad no_grad;
+  const Device device = module.parameters().front().device();
   module.train();
   // Running averages forget a tenth a batch: after 32 of them 3% of the start is left.
   for (std::int64_t first = 0; first + kBatch <= images.size(); first += kBatch) {
     std::vector<std::int64_t> positions(kBatch);
     for (std::int64_t i = 0; i < kBatch; ++i) positions[static_cast<std::size_t>(i)] = first + i;
-    module(data::normalized(images.images, kNormalization, positions));
+    module(data::normalized(images.images, kNormalization, positions).to(device));
   }
   module.eval();
 }

@@ -1,6 +1,8 @@
-// conv2d_{forward,backward_data,backward_weight}/<layer>/<batch>: the layers of the strokes network and of ResNet; on
-// GPUs also conv2d_bias_relu.
+// conv2d_{forward,backward_data,backward_weight}/<layer>/<batch>: the layers of the strokes network and of ResNet, and
+// LeNet-5's first; on GPUs also conv2d_bias_relu.
 #include <support.h>
+
+#include <iterator>
 
 #include <graft/core/ops/raw.h>
 #include <graft/kernels/api/conv2d.h>
@@ -19,6 +21,7 @@ constexpr Layer kLayers[] = {
     {"resnet_layer1_3x3", 8, 64, 56, 64, 3, 1},   {"resnet_layer1_1x1", 8, 64, 56, 256, 1, 1},
     {"resnet_layer2_down", 8, 64, 56, 128, 3, 2}, {"resnet_layer2_3x3", 8, 128, 28, 128, 3, 1},
     {"resnet_layer3_3x3", 8, 256, 14, 256, 3, 1}, {"resnet_layer4_3x3", 8, 512, 7, 512, 3, 1},
+    {"lenet5_conv1", 128, 1, 28, 6, 5, 1},
 };
 
 // Every convolution of torchvision's ResNet-50 that differs from the others, at 224 x 224.
@@ -88,9 +91,10 @@ void add_layer(const Place& place, const Layer& l) {
 void add_conv2d() {
   for (const Layer& layer : kLayers) add_layer(kCpu, layer);
   for (const Place& place : gpu_places()) {
-    if (kEmulated) add_layer(place, {"small", 2, 8, 5, 16, 3, 1});
+    if (emulated()) add_layer(place, {"small", 2, 8, 5, 16, 3, 1});
     for (const Layer& layer : kResnet50) add_layer(place, layer);
     for (const Layer& layer : {kLayers[0], kLayers[1], kLayers[2]}) add_layer(place, layer);  // the strokes network
+    add_layer(place, *std::rbegin(kLayers));                                                  // LeNet-5
   }
 }
 

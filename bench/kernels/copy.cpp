@@ -13,7 +13,7 @@ void add_copy() {
   if (!cuda::is_available()) return;
   const Place gpu{Device::cuda()};
   for (const std::int64_t mebibytes : {1, 64, 256, 1024}) {  // 1: for the emulated device
-    if (mebibytes == 1 && !kEmulated) continue;
+    if (mebibytes == 1 && !emulated()) continue;
     const std::int64_t bytes = mebibytes << 20;
     const Work work{.bytes = 2 * static_cast<double>(bytes)};
     const auto buffers = [=] {

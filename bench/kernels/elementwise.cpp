@@ -11,9 +11,8 @@
 namespace graft::bench {
 namespace {
 
-constexpr std::int64_t kOnGpu = kEmulated ? 64 << 10 : 64 << 20;
 
-std::int64_t elements(const Place& place) { return place.device.is_cpu() ? 4 << 20 : kOnGpu; }
+std::int64_t elements(const Place& place) { return place.device.is_cpu() ? 4 << 20 : emulated() ? 64 << 10 : 64 << 20; }
 double all_bytes(const Place& place) { return place.element() * static_cast<double>(elements(place)); }
 Shape rows_of_1024(const Place& place) { return {elements(place) / 1024, 1024}; }
 Tensor vector(const Place& place) { return place.randn({elements(place)}); }

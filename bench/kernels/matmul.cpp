@@ -49,7 +49,7 @@ void add_matmul() {
   const Transposed kinds[] = {Transposed::none, Transposed::a, Transposed::b};
   for (const Place& place : gpu_places()) {
     const auto square = [](std::int64_t size) { return cat(size, "x", size, "x", size); };
-    if (kEmulated) {
+    if (emulated()) {
       for (const Transposed kind : kinds) add_product(place, square(32), 32, 32, 32, kind);
       add_linear_relu(place, 32, 32, 32);
     }

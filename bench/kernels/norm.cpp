@@ -72,7 +72,7 @@ void add_norm() {
   add_batch_norm(kCpu, "strokes_bn4/128", 128, 256);
   add_layer_norm(kCpu, 4096, 768);
   for (const Place& place : gpu_places()) {
-    if (kEmulated) {
+    if (emulated()) {
       add_batch_norm(place, "small", 64, 16);
       add_layer_norm(place, 8, 64);
     }

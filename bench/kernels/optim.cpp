@@ -83,7 +83,7 @@ void add_optim() {
   for (const Place& place : own_places()) {
     add_updates(place, "strokes_net", strokes_net());
     if (!place.device.is_cpu()) add_updates(place, "resnet50", resnet50());
-    if (!place.device.is_cpu() && kEmulated) add_updates(place, "small", {{16, 4, 3, 3}, {16}, {10, 33}});
+    if (!place.device.is_cpu() && emulated()) add_updates(place, "small", {{16, 4, 3, 3}, {16}, {10, 33}});
   }
   add("optim/grad_norm/strokes_net", {}, [] {
     const std::vector<Tensor> parameters = parameters_with_gradients(kCpu, strokes_net());

@@ -10,22 +10,23 @@ namespace {
 void add_max_pool(const Place& place, const std::string& what, const Shape& in, const Shape& out,
                   const kernels::PoolGeometry& geometry) {
   const auto n = static_cast<double>(in[0]);
+  const DType index_dtype = kernels::max_pool_index_dtype(geometry);
   const double x_bytes = place.element() * static_cast<double>(in.numel()),
                y_bytes = place.element() * static_cast<double>(out.numel()),
-               index_bytes = 4.0 * static_cast<double>(out.numel());
+               index_bytes = static_cast<double>(size_of(index_dtype)) * static_cast<double>(out.numel());
   add(place, place.name("max_pool_relu_inference", what), {.items = n, .bytes = x_bytes + y_bytes}, [=] {
     const Tensor x = place.random_images(in), y = place.empty_images(out);
     return [=] { raw::run(kernels::MaxPoolArgs{x.ref(), y.ref(), {}, geometry, true}, x); };
   });
   if (!place.has<kernels::MaxPoolBackwardArgs>()) return;  // and then keeps no positions either
   add(place, place.name("max_pool_relu", what), {.items = n, .bytes = x_bytes + y_bytes + index_bytes}, [=] {
-    const Tensor x = place.random_images(in), y = place.empty_images(out), index = place.empty_images(out, DType::i32);
+    const Tensor x = place.random_images(in), y = place.empty_images(out), index = place.empty_images(out, index_dtype);
     return [=] { raw::run(kernels::MaxPoolArgs{x.ref(), y.ref(), index.ref(), geometry, true}, x); };
   });
   add(place, place.name("max_pool_relu_backward", what), {.items = n, .bytes = x_bytes + 2 * y_bytes + index_bytes},
       [=] {
         const Tensor x = place.random_images(in), y = place.empty_images(out),
-                     index = place.empty_images(out, DType::i32), gx = place.empty_images(in);
+                     index = place.empty_images(out, index_dtype), gx = place.empty_images(in);
         raw::run(kernels::MaxPoolArgs{x.ref(), y.ref(), index.ref(), geometry, true}, x);
         const Tensor gy = place.random_images(out);
         return [=] {
@@ -66,7 +67,7 @@ void add_pool() {
     add_avg_pool(place, "strokes_pool1/128", {128, 32, 28, 28}, {128, 32, 14, 14});
     add_global_pool(place, 64, 512);
     if (!place.backend) continue;
-    if (kEmulated) {
+    if (emulated()) {
       add_max_pool(place, "small", {2, 8, 8, 8}, {2, 8, 4, 4}, {});
       add_avg_pool(place, "small", {2, 8, 8, 8}, {2, 8, 4, 4});
       add_global_pool(place, 2, 8);

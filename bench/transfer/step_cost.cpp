@@ -60,7 +60,7 @@ class Count {
     else if (dynamic_cast<BatchNorm*>(&part) != nullptr)
       add_elements(layer, 0, layer.x + layer.y);
     else if (dynamic_cast<MaxPool2d*>(&part) != nullptr)
-      add_elements(layer, layer.y * 4, 2 * layer.y + layer.x);  // with the positions of the maxima, i32; gy, y and gx
+      add_elements(layer, layer.y, 2 * layer.y + layer.x);  // with the places of the maxima, u8; gy, y and gx
     else if (dynamic_cast<ActivationLayer*>(&part) != nullptr)
       add_elements(layer, 0, layer.y + layer.y + layer.x);
     else if (dynamic_cast<Flatten*>(&part) != nullptr)

@@ -111,27 +111,32 @@ void run_backward(const Tensor& root, const Tensor& gradient, bool retain_graph)
   check(root.defined(), "backward: called on an undefined tensor");
   check(root.requires_grad(), "backward: the tensor ", root,
         " does not require grad: nothing it was made from does, or it was made under NoGrad");
+  // Holds the graph while its parts are released.
+  const std::shared_ptr<Node> first = root.grad_fn();  // null: a leaf
   Tensor seed = gradient;
+  bool implicit_ones = false;
   if (!seed.defined()) {
     check(root.numel() == 1, "backward: a tensor of shape ", root.shape(),
           " needs a gradient to start from; only a one-element tensor can do without");
-    seed = root.empty_like();
-    raw::fill(seed, 1);
+    implicit_ones = first && first->takes_implicit_ones() && first->hooks.empty();  // a hook wants to see them
+    if (!implicit_ones) {
+      seed = root.empty_like();
+      raw::fill(seed, 1);
+    }
   }
-  check(seed.shape() == root.shape() && seed.dtype() == root.dtype() && seed.device() == root.device(), "backward: the tensor is ", root,
-        ", its gradient ", seed);
+  check(
+      implicit_ones || (seed.shape() == root.shape() && seed.dtype() == root.dtype() && seed.device() == root.device()),
+      "backward: the tensor is ", root, ", its gradient ", seed);
 
   NoGrad no_grad;
-  if (root.is_leaf()) {
+  if (!first) {
     accumulate(root.shared_state(), seed.detach(), "backward");
     return;
   }
 
-  // Holds the graph while its parts are released.
-  const std::shared_ptr<Node> first = root.grad_fn();
   Waiting waiting = count_edges(first.get());
   auto& pending = waiting.nodes;
-  pending[first.get()].gradient.add(seed.detach());
+  if (!implicit_ones) pending[first.get()].gradient.add(seed.detach());
   std::vector<Node*> ready{first.get()};
   while (!ready.empty()) {
     Node* node = ready.back();
@@ -145,7 +150,7 @@ void run_backward(const Tensor& root, const Tensor& gradient, bool retain_graph)
     for (std::size_t i = 0; i < count; ++i) needed[i] = node->edges[i].needed();
 
     GradSlots slots(count, needed);
-    if (gy.defined()) {
+    if (gy.defined() || (implicit_ones && node == first.get())) {
       check(!node->released, "backward: the graph below '", node->name(),
             "' was already freed by an earlier backward; call that one with retain_graph = true");
       if (!node->hooks.empty()) apply_hooks(node->hooks, gy);

@@ -61,7 +61,10 @@ class Node {
   Node();
   virtual ~Node();
   virtual const char* name() const = 0;
+  /// gy is defined, but for the node where a backward begins without a gradient if it takes_implicit_ones.
   virtual void backward(const Tensor& gy, GradSlots& gx) = 0;
+  /// Whether backward() takes an undefined gy for ones: none are made where it is the root, one launch less per step.
+  virtual bool takes_implicit_ones() const { return false; }
   /// Lets go of what was saved; called after backward unless the graph is retained.
   virtual void release() = 0;
 

@@ -45,6 +45,7 @@ struct BatchNormOptions {
   double momentum = 0.1;
   double eps = 1e-5;
   bool training = true;
+  Tensor num_batches_tracked{};  // i64, one element, or undefined: training adds one in place
 };
 /// x (N, C), (N, C, L) or (N, C, H, W); gamma, beta (C) or undefined; running statistics (C), changed in place when
 /// training, or undefined (then the batch's are used). Training needs more than one value a channel.

@@ -106,6 +106,12 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
   check(running_mean.defined() == running_var.defined(), "batch_norm: running_mean and running_var go together");
   check_channels("running_mean", running_mean, channels, wide, !batch_statistics);
   check_channels("running_var", running_var, channels, wide, !batch_statistics);
+  Tensor batches = options.training ? options.num_batches_tracked : Tensor();
+  if (batches.defined()) {
+    raw::check_same_device("batch_norm", x, batches);
+    check(batches.dtype() == DType::i64 && batches.numel() == 1,
+          "batch_norm: expected num_batches_tracked i64 of one element, got ", batches);
+  }
   const Tensor rows = channel_rows(x);
   check(!batch_statistics || rows.size(0) > 1, "batch_norm: training needs more than one value a channel, got x ", x);
 
@@ -114,8 +120,9 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
   kernels::BatchNormArgs args{
       rows.ref(),      optional_ref(gamma), optional_ref(beta), optional_ref(running_mean), optional_ref(running_var),
       y.ref(),         mean.ref(),          inv_std.ref(),      options.momentum,           options.eps,
-      batch_statistics};
+      batch_statistics, optional_ref(batches)};
   if (rows.numel() > 0) raw::run(args, x);
+  if (rows.numel() > 0 && batches.defined()) batches.bump_version();
   if (batch_statistics && running_mean.defined()) {
     running_mean.bump_version();
     running_var.bump_version();

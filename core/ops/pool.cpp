@@ -14,14 +14,14 @@ struct MaxPoolNode final : Node {
   Shape x_shape;
   PoolGeometry geometry;
   bool relu;
-  MaxPoolNode(const Tensor& positions, const Tensor& output, const Shape& x, const PoolGeometry& g, bool with_relu)
-      : index(positions), y(with_relu ? Saved(output) : Saved()), x_shape(x), geometry(g), relu(with_relu) {}
+  MaxPoolNode(const Tensor& places, const Tensor& output, const Shape& x, const PoolGeometry& g, bool with_relu)
+      : index(places), y(with_relu ? Saved(output) : Saved()), x_shape(x), geometry(g), relu(with_relu) {}
   const char* name() const override { return "max_pool2d"; }
   void backward(const Tensor& gradient, GradSlots& gx) override {
     if (!gx.needed(0)) return;
-    const Tensor gy = raw::with_format(gradient, kImages), output = y.get(name()), positions = index.get(name());
+    const Tensor gy = raw::with_format(gradient, kImages), output = y.get(name()), places = index.get(name());
     Tensor g = Tensor::empty(x_shape, gy.dtype(), gy.device(), kImages);
-    kernels::MaxPoolBackwardArgs args{gy.ref(), positions.ref(), {}, g.ref(), geometry, relu};
+    kernels::MaxPoolBackwardArgs args{gy.ref(), places.ref(), {}, g.ref(), geometry, relu};
     if (relu) args.y = output.ref();
     if (g.numel() > 0) raw::run(args, gy);
     gx.put(0, g);
@@ -82,7 +82,8 @@ Tensor max_pool2d(const Tensor& x, const PoolGeometry& geometry, bool relu) {
   const Tensor image = raw::with_format(x, kImages);
   Tensor y = Tensor::empty(shape, x.dtype(), x.device(), kImages);
   const bool recorded = any_requires_grad({&x});
-  Tensor index = recorded ? Tensor::empty(shape, DType::i32, x.device(), kImages) : Tensor();
+  Tensor index =
+      recorded ? Tensor::empty(shape, kernels::max_pool_index_dtype(geometry), x.device(), kImages) : Tensor();
   if (y.numel() > 0) {
     kernels::MaxPoolArgs args{image.ref(), y.ref(), {}, geometry, relu};
     if (recorded) args.index = index.ref();

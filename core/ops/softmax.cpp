@@ -49,26 +49,28 @@ Tensor softmax_over(const Tensor& x, int dim, bool log) {
 }
 
 struct CrossEntropyNode final : Node {
-  Saved logits, targets, class_weights, log_sum_exp, scale;
+  Saved logits, targets, class_weights, row_max, log_sum, scale;
   kernels::CrossEntropyBackwardArgs args;  // settings; the tensors are filled in at the time
   const char* name() const override { return "cross_entropy"; }
+  bool takes_implicit_ones() const override { return true; }
   void backward(const Tensor& gy, GradSlots& gx) override {
     if (!gx.needed(0)) return;
     const Tensor x = logits.get(name()), t = targets.get(name()), w = class_weights.get(name()),
-                 lse = log_sum_exp.get(name()), s = scale.get(name());
-    const Tensor gradient = raw::with_format(gy, MemoryFormat::contiguous);
+                 greatest = row_max.get(name()), sum = log_sum.get(name()), s = scale.get(name());
+    const Tensor gradient = gy.defined() ? raw::with_format(gy, MemoryFormat::contiguous) : Tensor();
     Tensor g = x.empty_like();
     args.logits = x.ref();
     args.targets = t.ref();
     if (w.defined()) args.class_weights = w.ref();
-    args.log_sum_exp = lse.ref();
+    args.row_max = greatest.ref();
+    args.log_sum = sum.ref();
     args.scale = s.ref();
-    args.gy = gradient.ref();
+    args.gy = gradient.defined() ? gradient.ref() : kernels::TensorRef{};
     args.gx = g.ref();
     if (g.numel() > 0) raw::run(args, x);
     gx.put(0, g);
   }
-  void release() override { logits = targets = class_weights = log_sum_exp = scale = {}; }
+  void release() override { logits = targets = class_weights = row_max = log_sum = scale = {}; }
 };
 
 }  // namespace
@@ -102,13 +104,15 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEnt
   const DType wide = logits.dtype() == DType::f64 ? DType::f64 : DType::f32;
   const Shape loss_shape = options.reduction == Reduction::none ? Shape{x.size(0)} : Shape{};
   Tensor loss = Tensor::empty(loss_shape, wide, x.device());
-  Tensor log_sum_exp = Tensor::empty({x.size(0)}, wide, x.device());
+  Tensor row_max = Tensor::empty({x.size(0)}, wide, x.device());
+  Tensor log_sum = Tensor::empty({x.size(0)}, wide, x.device());
   Tensor scale = Tensor::empty({}, wide, x.device());
   kernels::CrossEntropyArgs args{x.ref(),
                                  t.ref(),
                                  {},
                                  loss.ref(),
-                                 log_sum_exp.ref(),
+                                 row_max.ref(),
+                                 log_sum.ref(),
                                  scale.ref(),
                                  options.reduction,
                                  options.label_smoothing,
@@ -120,7 +124,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEnt
   node->logits = Saved(x);
   node->targets = Saved(t);
   node->class_weights = Saved(w);
-  node->log_sum_exp = Saved(log_sum_exp);
+  node->row_max = Saved(row_max);
+  node->log_sum = Saved(log_sum);
   node->scale = Saved(scale);
   node->args.reduction = options.reduction;
   node->args.label_smoothing = options.label_smoothing;

@@ -62,8 +62,13 @@ void check_pool(Contract& c, const char* x_name, const TensorRef& x, const char*
   c.shape(y_name, y, {x.shape[0], x.shape[1], p, q}, "(N, C, P, Q) of this geometry");
 }
 
-void check_max_index(Contract& c, const TensorRef& index, const char* y_name, const TensorRef& y) {
-  c.input("index", index).dtype("index", index, DType::i32).same_shape("index", index, y_name, y);
+void check_max_index(Contract& c, const TensorRef& index, const char* y_name, const TensorRef& y,
+                     const PoolGeometry& g) {
+  if (!c.ok()) return;
+  constexpr std::int64_t limit = 0x7fffffff;
+  c.require(g.kernel_h <= limit / g.kernel_w, "kernel is (", g.kernel_h, ", ", g.kernel_w,
+            "): expected a window of less than 2^31 places, as index is i32");
+  c.input("index", index).dtype("index", index, max_pool_index_dtype(g)).same_shape("index", index, y_name, y);
   c.channels_last("index", index);
 }
 
@@ -104,8 +109,10 @@ void check_vector_like(Contract& c, const char* name, const TensorRef& t, std::i
 
 // What cross-entropy and its backward share.
 void check_cross_entropy(Contract& c, const TensorRef& logits, const TensorRef& targets, const TensorRef& class_weights,
-                         const TensorRef& log_sum_exp, const TensorRef& scale, double label_smoothing) {
-  c.input("logits", logits).input("targets", targets).input("log_sum_exp", log_sum_exp).input("scale", scale);
+                         const TensorRef& row_max, const TensorRef& log_sum, const TensorRef& scale,
+                         double label_smoothing) {
+  c.input("logits", logits).input("targets", targets).input("scale", scale);
+  c.input("row_max", row_max).input("log_sum", log_sum);
   check_rows(c, "logits", logits);
   if (!c.ok()) return;
   const std::int64_t n = logits.shape[0], classes = logits.shape[1];
@@ -114,8 +121,9 @@ void check_cross_entropy(Contract& c, const TensorRef& logits, const TensorRef& 
   c.contiguous("targets", targets);
   if (class_weights.defined())
     check_vector_like(c, "class_weights", class_weights, classes, "logits", logits, "(C) of logits");
-  c.wide_dtype("log_sum_exp", log_sum_exp, "logits", logits).shape("log_sum_exp", log_sum_exp, {n}, "(N) of logits");
-  c.contiguous("log_sum_exp", log_sum_exp);
+  c.wide_dtype("row_max", row_max, "logits", logits).shape("row_max", row_max, {n}, "(N) of logits");
+  c.wide_dtype("log_sum", log_sum, "logits", logits).shape("log_sum", log_sum, {n}, "(N) of logits");
+  c.contiguous("row_max", row_max).contiguous("log_sum", log_sum);
   c.wide_dtype("scale", scale, "logits", logits).shape("scale", scale, {}, "a scalar");
   c.require(label_smoothing >= 0 && label_smoothing <= 1, "label_smoothing is ", label_smoothing, ": expected 0 to 1");
 }
@@ -196,7 +204,7 @@ Support check_contract(const SoftmaxBackwardArgs& args) {
 
 Support check_contract(const CrossEntropyArgs& args) {
   Contract c;
-  check_cross_entropy(c, args.logits, args.targets, args.class_weights, args.log_sum_exp, args.scale,
+  check_cross_entropy(c, args.logits, args.targets, args.class_weights, args.row_max, args.log_sum, args.scale,
                       args.label_smoothing);
   if (!c.ok()) return c.result();
   const bool per_row = args.reduction == Reduction::none;
@@ -209,14 +217,17 @@ Support check_contract(const CrossEntropyArgs& args) {
 
 Support check_contract(const CrossEntropyBackwardArgs& args) {
   Contract c;
-  check_cross_entropy(c, args.logits, args.targets, args.class_weights, args.log_sum_exp, args.scale,
+  check_cross_entropy(c, args.logits, args.targets, args.class_weights, args.row_max, args.log_sum, args.scale,
                       args.label_smoothing);
   if (!c.ok()) return c.result();
-  const bool per_row = args.reduction == Reduction::none;
-  c.input("gy", args.gy).wide_dtype("gy", args.gy, "logits", args.logits);
-  c.shape("gy", args.gy, per_row ? Shape{args.logits.shape[0]} : Shape{},
-          per_row ? "(N) of logits without a reduction" : "a scalar for the mean or the sum");
-  c.contiguous("gy", args.gy).output("gx", args.gx);
+  if (args.gy.defined()) {
+    const bool per_row = args.reduction == Reduction::none;
+    c.input("gy", args.gy).wide_dtype("gy", args.gy, "logits", args.logits);
+    c.shape("gy", args.gy, per_row ? Shape{args.logits.shape[0]} : Shape{},
+            per_row ? "(N) of logits without a reduction" : "a scalar for the mean or the sum");
+    c.contiguous("gy", args.gy);
+  }
+  c.output("gx", args.gx);
   check_rows_like(c, "gx", args.gx, "logits", args.logits);
   return c.result();
 }
@@ -225,11 +236,7 @@ Support check_contract(const MaxPoolArgs& args) {
   Contract c;
   c.input("x", args.x).output("y", args.y);
   check_pool(c, "x", args.x, "y", args.y, args.geometry);
-  if (args.index.defined()) {
-    check_max_index(c, args.index, "y", args.y);
-    c.require(args.x.shape[2] * args.x.shape[3] <= 0x7fffffff, "x is ", args.x,
-              ": expected planes of less than 2^31 elements, as index is i32");
-  }
+  if (args.index.defined()) check_max_index(c, args.index, "y", args.y, args.geometry);
   return c.result();
 }
 
@@ -237,7 +244,7 @@ Support check_contract(const MaxPoolBackwardArgs& args) {
   Contract c;
   c.input("gy", args.gy).output("gx", args.gx);
   check_pool(c, "gx", args.gx, "gy", args.gy, args.geometry);
-  check_max_index(c, args.index, "gy", args.gy);
+  check_max_index(c, args.index, "gy", args.gy, args.geometry);
   if (args.relu) {
     c.input("y", args.y).same_dtype("y", args.y, "gy", args.gy).same_shape("y", args.y, "gy", args.gy);
     c.channels_last("y", args.y);
@@ -291,6 +298,10 @@ Support check_contract(const BatchNormArgs& args) {
     check_wide_vector(c, "running_mean", args.running_mean, channels, args.x, meaning);
   if (!args.training || args.running_var.defined())
     check_wide_vector(c, "running_var", args.running_var, channels, args.x, meaning);
+  if (args.batches.defined()) {
+    c.output("batches", args.batches).dtype("batches", args.batches, DType::i64);
+    c.require(args.batches.numel() == 1, "batches is ", args.batches, ": expected one element, a count");
+  }
   if (args.training) c.require(rows >= 1, "x is ", args.x, ": training needs at least one row");
   return c.result();
 }

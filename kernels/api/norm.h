@@ -12,7 +12,8 @@ namespace graft::kernels {
 /// undefined (1 and 0). training: mean and biased variance of the batch (M >= 1; M = 1 is refused one level up)
 /// normalise; mean and
 ///   inv_std = 1 / sqrt(var + eps) are written for the backward; running statistics, where defined, move by
-///   r = (1 - momentum) r + momentum s, with the unbiased variance (M / (M - 1)).
+///   r = (1 - momentum) r + momentum s, with the unbiased variance (M / (M - 1)); batches, an i64 of one element, where
+///   defined, counts one more.
 /// inference: running statistics normalise, and mean and inv_std are written from them where defined.
 struct BatchNormArgs {
   static constexpr const char* name = "batch_norm";
@@ -21,6 +22,7 @@ struct BatchNormArgs {
   double momentum = 0.1;
   double eps = 1e-5;
   bool training = true;
+  TensorRef batches{};
 };
 
 /// ggamma = sum gy xhat, gbeta = sum gy, and

@@ -15,10 +15,16 @@ struct PoolGeometry {
   friend bool operator==(const PoolGeometry&, const PoolGeometry&) = default;
 };
 
+/// The dtype of the places that max pooling keeps: u8 where every place in a window fits it beside "none", else i32.
+constexpr DType max_pool_index_dtype(const PoolGeometry& g) {
+  return g.kernel_h <= 255 && g.kernel_w <= 255 && g.kernel_h * g.kernel_w <= 255 ? DType::u8 : DType::i32;
+}
+
 /// y = max over each window; padding is -infinity; NaN in a window gives NaN; the first of equal values wins.
-/// x (N, C, H, W), y (N, C, P, Q) channels-last, one floating dtype. index (N, C, P, Q) channels-last i32: the position
-/// h * W + w of the maximum in its input plane, or undefined when no backward will follow. A window that holds padding
-/// only (dilation can do that) gives -infinity and index -1, and passes no gradient.
+/// x (N, C, H, W), y (N, C, P, Q) channels-last, one floating dtype. index (N, C, P, Q) channels-last, of the dtype
+/// max_pool_index_dtype: the place r * kernel_w + s of the maximum in its window, or undefined when no backward will
+/// follow. A window that holds padding only (dilation can do that) gives -infinity and index "none" (-1, as u8 255),
+/// and passes no gradient.
 struct MaxPoolArgs {
   static constexpr const char* name = "max_pool";
   TensorRef x, y, index;
@@ -26,7 +32,7 @@ struct MaxPoolArgs {
   bool relu = false;  // y = max(maximum, 0); the backward passes no gradient where y is not positive (NaN passes)
 };
 
-/// gx: gy summed into the positions that index names; everything else zero. If `relu`, y of the forward is given and a
+/// gx: gy summed into the places that index names; everything else zero. If `relu`, y of the forward is given and a
 /// gradient flows only where it is greater than zero or NaN.
 struct MaxPoolBackwardArgs {
   static constexpr const char* name = "max_pool_backward";

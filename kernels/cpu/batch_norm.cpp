@@ -85,6 +85,7 @@ void run(const BatchNormArgs& args, Stream&) {
       move(args.running_mean, mean[k]);
       move(args.running_var, unbiased);
     }
+    if (args.batches.defined()) ++*args.batches.as<std::int64_t>();
   } else {
     for (std::int64_t k = 0; k < c; ++k) {
       mean[k] = static_cast<double>(args.running_mean.as<float>()[k]);

@@ -36,19 +36,21 @@ std::int64_t image_grain(const PoolShape& s) { return grain_of(s.h * s.w * s.c);
 
 Support supports(const MaxPoolArgs& args) { return contract_and_f32(args, {&args.x}); }
 void run(const MaxPoolArgs& args, Stream&) {
-  const PoolShape s = shape_of(args.x, args.y, args.geometry, args.relu);
+  PoolShape s = shape_of(args.x, args.y, args.geometry, args.relu);
+  s.wide_index = args.index.dtype == DType::i32;
   const auto kernel = vector_kernels().max_pool;
   parallel_for(s.n * s.p, row_grain(s), [&](std::int64_t begin, std::int64_t end) {
-    kernel(s, args.x.as<float>(), args.y.as<float>(), args.index.as<std::int32_t>(), begin, end);
+    kernel(s, args.x.as<float>(), args.y.as<float>(), args.index.as<void>(), begin, end);
   });
 }
 
 Support supports(const MaxPoolBackwardArgs& args) { return contract_and_f32(args, {&args.gy}); }
 void run(const MaxPoolBackwardArgs& args, Stream&) {
-  const PoolShape s = shape_of(args.gx, args.gy, args.geometry, args.relu);
+  PoolShape s = shape_of(args.gx, args.gy, args.geometry, args.relu);
+  s.wide_index = args.index.dtype == DType::i32;
   const auto kernel = vector_kernels().max_pool_grad;
   parallel_for(s.n, image_grain(s), [&](std::int64_t begin, std::int64_t end) {
-    kernel(s, args.gy.as<float>(), args.index.as<std::int32_t>(), args.y.as<float>(), args.gx.as<float>(), begin, end);
+    kernel(s, args.gy.as<float>(), args.index.as<void>(), args.y.as<float>(), args.gx.as<float>(), begin, end);
   });
 }
 

@@ -57,15 +57,17 @@ void run(const CrossEntropyArgs& args, Stream&) {
   parallel_for(rows, grain_of(8 * classes), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const float* x = args.logits.as<float>() + i * classes;
-      const float log_sum_exp = kernels.log_sum_exp(x, classes);
-      args.log_sum_exp.as<float>()[i] = log_sum_exp;
+      const float row_max = kernels.max(x, classes), log_sum = kernels.log_sum(x, row_max, classes);
+      args.row_max.as<float>()[i] = row_max;
+      args.log_sum.as<float>()[i] = log_sum;
       double loss = 0;
       if (const std::int64_t t = targets[i]; t != args.ignore_index) {
-        const auto lse = static_cast<double>(log_sum_exp);
-        loss = (1 - smoothing) * weight_of(args.class_weights, t) * (lse - static_cast<double>(x[t]));
+        const double wide_sum = static_cast<double>(log_sum);
+        loss = (1 - smoothing) * weight_of(args.class_weights, t) *
+               (wide_sum - (static_cast<double>(x[t]) - static_cast<double>(row_max)));
         if (smoothing != 0)
           loss += smoothing / static_cast<double>(classes) *
-                  (all_weights * lse - kernels.weighted_sum(args.class_weights.as<float>(), x, classes));
+                  (all_weights * wide_sum - kernels.weighted_sum(args.class_weights.as<float>(), x, row_max, classes));
       }
       losses.as<double>()[i] = loss;
     }
@@ -95,6 +97,7 @@ void run(const CrossEntropyBackwardArgs& args, Stream&) {
   const double smoothing = args.label_smoothing, all_weights = sum_of_weights(args.class_weights, classes);
   const double spread = smoothing / static_cast<double>(classes);
   const auto scale = static_cast<double>(*args.scale.as<float>());
+  const auto* gy = args.gy.as<float>();  // null: ones
   const auto kernel = vector_kernels().cross_entropy_grad;
   parallel_for(rows, grain_of(8 * classes), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
@@ -104,12 +107,13 @@ void run(const CrossEntropyBackwardArgs& args, Stream&) {
         std::fill_n(gx, classes, 0.0f);
         continue;
       }
-      const double g = scale * static_cast<double>(args.gy.as<float>()[args.reduction == Reduction::none ? i : 0]);
+      const double g =
+          gy == nullptr ? scale : scale * static_cast<double>(gy[args.reduction == Reduction::none ? i : 0]);
       const double own = (1 - smoothing) * weight_of(args.class_weights, t);
       // d loss / d x[c] = (own + spread sum(w)) p[c] - spread w[c] - own [c == t]
       kernel(args.logits.as<float>() + i * classes, args.class_weights.as<float>(), classes,
-             args.log_sum_exp.as<float>()[i], static_cast<float>(g * (own + spread * all_weights)),
-             static_cast<float>(g * spread), gx);
+             args.row_max.as<float>()[i], args.log_sum.as<float>()[i],
+             static_cast<float>(g * (own + spread * all_weights)), static_cast<float>(g * spread), gx);
       gx[t] -= static_cast<float>(g * own);
     }
   });

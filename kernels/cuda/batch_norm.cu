@@ -1,31 +1,71 @@
 // Batch normalisation of (M, C), channels innermost.
 //
-// Training: one pass adds up, for every channel, deviations from the first value that a thread meets and their squares
-// (welford.cuh: no digits are lost to a large mean); a second launch merges the parts, keeps mean and inv_std and moves
-// the running statistics; a third pass normalises. The backward is alike: sums of gy and gy (x - mean), their merging,
-// and a pass for gx. All passes walk tiles of columns (columns.cuh), 16 bytes at a time where the channels allow it.
+// Training: one pass adds up, for every channel, deviations and their squares; its last block of a channel keeps mean
+// and inv_std and moves the running statistics; a second pass normalises. The backward is alike: sums of gy and
+// gy (x - mean), and a pass for gx. All passes walk tiles of columns (columns.cuh), 16 bytes at a time where the
+// channels allow it.
+//
+// No digits are lost to a large mean. A thread counts its deviations from the first value that it meets: its sums, of
+// 128 terms at most, are in float, and sum d^2 is at most 129 times the squared deviations from its own mean, so that
+// the variance has about 129 * 129 epsilons at the worst (a first value far from all others) and as a rule a few. Then,
+// in double, all of them are moved to one shift for the channel, the middle of three of its values, so that merging them
+// is adding plain sums without divisions; the last subtraction makes their roundings rows + 1 times larger at the worst,
+// and as a rule a few times (moments.cuh).
 #include <cmath>
 
 #include <graft/kernels/cuda/rows.h>
 #include <graft/kernels/cuda/columns.cuh>
-#include <graft/kernels/cuda/welford.cuh>
+#include <graft/kernels/cuda/moments.cuh>
 
 namespace graft::kernels::cuda {
 namespace {
 
+/// What all deviations of a column are moved to: the middle one of its values in the first, middle and last row, of which
+/// there must be one at least. So one value far from all others is not it.
+template <class T>
+GRAFT_DEVICE double column_shift(const T* x, std::int64_t rows, std::int64_t columns, std::int64_t column) {
+  const auto at = [&](std::int64_t row) { return finite_or_zero(widen(x[row * columns + column])); };
+  const auto a = at(0), b = at(rows / 2), c = at(rows - 1);
+  const auto less = a < b ? a : b, more = a < b ? b : a, most = more < c ? more : c;
+  return static_cast<double>(less < most ? most : less);
+}
+
+/// What becomes of a channel's sums. T is x's dtype, W the statistics'.
+template <class T, class W>
+struct FinishMoments {
+  const T* x;
+  W *mean, *inv_std;
+  W *running_mean, *running_var;  // or nullptr
+  std::int64_t* batches;          // or nullptr
+  std::int64_t rows, columns;
+  double momentum, eps;
+
+  GRAFT_DEVICE void operator()(std::int64_t c, const Sums& sums) const {
+    const auto count = static_cast<double>(rows);
+    const double center = rows > 0 ? column_shift(x, rows, columns, c) + sums.first / count : 0;
+    const double m2 = rows > 0 ? squared_deviations(sums, count) : 0;
+    mean[c] = static_cast<W>(center);
+    inv_std[c] = static_cast<W>(1 / std::sqrt(m2 / count + eps));
+    if (running_mean != nullptr)
+      running_mean[c] = static_cast<W>((1 - momentum) * static_cast<double>(running_mean[c]) + momentum * center);
+    const double unbiased = m2 / (rows > 1 ? count - 1 : 1.0);
+    if (running_var != nullptr)
+      running_var[c] = static_cast<W>((1 - momentum) * static_cast<double>(running_var[c]) + momentum * unbiased);
+    if (batches != nullptr && c == 0) ++*batches;
+  }
+};
+
 template <class T, int V>
-GRAFT_KERNEL(kColumnThreads)
-batch_norm_moments(const T* x, ColumnGrid grid, Moments* partials) {
+GRAFT_KERNEL_RESIDENT(kColumnThreads, 2)  // for six of its own choice, in double, ptxas would spill
+batch_norm_moments(const T* x, ColumnGrid grid, ColumnScratch::Refs scratch, FinishMoments<T, Compute<T>> finish) {
   using C = Compute<T>;
   const ColumnPlace place = column_place<V>(grid);
   const auto load = [&](std::int64_t row) { return load_vector<V>(x + row * grid.columns + place.column); };
   C shift[V] = {}, sum[V] = {}, squares[V] = {};
-  std::int64_t count = 0;
   if (place.begin < place.end) {
     const Vector<T, V> first = load(place.begin);
     GRAFT_UNROLL
     for (int v = 0; v < V; ++v) shift[v] = finite_or_zero(widen(first.at[v]));
-    count = (place.end - place.begin + place.step - 1) / place.step;
   }
   for_rows(place, load, [&](std::int64_t, const Vector<T, V>& value) {
     GRAFT_UNROLL
@@ -35,31 +75,16 @@ batch_norm_moments(const T* x, ColumnGrid grid, Moments* partials) {
       squares[v] += d * d;
     }
   });
-  Moments mine[V];
-  GRAFT_UNROLL
-  for (int v = 0; v < V; ++v)
-    mine[v] =
-        Moments::of(count, static_cast<double>(shift[v]), static_cast<double>(sum[v]), static_cast<double>(squares[v]));
-  write_partials<V>(grid, place, mine, partials);
-}
-
-/// What becomes of a channel's moments. W is the statistics' dtype.
-template <class W>
-struct FinishMoments {
-  W *mean, *inv_std;
-  W *running_mean, *running_var;  // or nullptr
-  double momentum, eps;
-
-  GRAFT_DEVICE void operator()(std::int64_t c, const Moments& m) const {
-    mean[c] = static_cast<W>(m.mean);
-    inv_std[c] = static_cast<W>(1 / std::sqrt(m.m2 / m.count + eps));
-    if (running_mean != nullptr)
-      running_mean[c] = static_cast<W>((1 - momentum) * static_cast<double>(running_mean[c]) + momentum * m.mean);
-    const double unbiased = m.m2 / (m.count > 1 ? m.count - 1 : 1.0);
-    if (running_var != nullptr)
-      running_var[c] = static_cast<W>((1 - momentum) * static_cast<double>(running_var[c]) + momentum * unbiased);
+  Sums mine[V] = {};
+  if (place.begin < place.end) {
+    const auto count = static_cast<double>((place.end - place.begin + place.step - 1) / place.step);
+    GRAFT_UNROLL
+    for (int v = 0; v < V; ++v)
+      mine[v] = sums_from(column_shift(x, grid.rows, grid.columns, place.column + v), static_cast<double>(shift[v]), count,
+                          static_cast<double>(sum[v]), static_cast<double>(squares[v]));
   }
-};
+  finish_columns<V>(grid, place, mine, scratch, finish);
+}
 
 template <class W>
 struct Normalisation {
@@ -125,11 +150,18 @@ void run_batch_norm(const BatchNormArgs& args, Stream& stream) {
       const ColumnGrid grid = column_grid(rows, channels, V);
       const LaunchConfig config{.grid = grid.blocks(), .block = dim3(kColumnThreads)};
       if (args.training) {
-        const Workspace partials(static_cast<std::size_t>(grid.splits * channels) * sizeof(Moments), stream);
-        launch("batch_norm_moments", batch_norm_moments<T, V>, config, stream, x, grid, partials.as<Moments>());
-        const FinishMoments<W> finish{args.mean.as<W>(),        args.inv_std.as<W>(), args.running_mean.as<W>(),
-                                      args.running_var.as<W>(), args.momentum,        args.eps};
-        launch_merge("batch_norm_statistics", partials.as<Moments>(), grid.splits, channels, finish, stream);
+        const ColumnScratch scratch(grid, stream);
+        const FinishMoments<T, W> finish{x,
+                                         args.mean.as<W>(),
+                                         args.inv_std.as<W>(),
+                                         args.running_mean.as<W>(),
+                                         args.running_var.as<W>(),
+                                         args.batches.as<std::int64_t>(),
+                                         rows,
+                                         channels,
+                                         args.momentum,
+                                         args.eps};
+        launch("batch_norm_statistics", batch_norm_moments<T, V>, config, stream, x, grid, scratch.refs(), finish);
       }
       launch("batch_norm_apply", batch_norm_apply<T, V>, config, stream, x, y, grid, norm);
     });
@@ -138,10 +170,28 @@ void run_batch_norm(const BatchNormArgs& args, Stream& stream) {
 
 // --- backward -------------------------------------------------------------------------------------------------------
 
+/// The gradients of gamma and beta, and what gx needs of the sums: mean(gy) and inv_std^2 mean(gy (x - mean)).
+template <class W>
+struct FinishGradients {
+  const W* inv_std;
+  W *ggamma, *gbeta, *means;  // means (2, C); each may be nullptr
+  std::int64_t rows, columns;
+
+  GRAFT_DEVICE void operator()(std::int64_t c, const Sums& sums) const {
+    const auto inv = static_cast<double>(inv_std[c]), count = static_cast<double>(rows);
+    if (ggamma != nullptr) ggamma[c] = static_cast<W>(sums.second * inv);
+    if (gbeta != nullptr) gbeta[c] = static_cast<W>(sums.first);
+    if (means == nullptr) return;
+    means[c] = static_cast<W>(sums.first / count);
+    means[columns + c] = static_cast<W>(sums.second / count * inv * inv);
+  }
+};
+
 /// Sums of gy and of gy (x - mean).
 template <class T, int V>
 GRAFT_KERNEL(kColumnThreads)
-batch_norm_gradient_sums(const T* x, const T* gy, const Compute<T>* mean, ColumnGrid grid, Sums* partials) {
+batch_norm_gradient_sums(const T* x, const T* gy, const Compute<T>* mean, ColumnGrid grid, ColumnScratch::Refs scratch,
+                         FinishGradients<Compute<T>> finish) {
   using C = Compute<T>;
   const ColumnPlace place = column_place<V>(grid);
   C center[V] = {}, sum[V] = {}, product[V] = {};
@@ -166,25 +216,8 @@ batch_norm_gradient_sums(const T* x, const T* gy, const Compute<T>* mean, Column
   Sums mine[V];
   GRAFT_UNROLL
   for (int v = 0; v < V; ++v) mine[v] = {static_cast<double>(sum[v]), static_cast<double>(product[v])};
-  write_partials<V>(grid, place, mine, partials);
+  finish_columns<V>(grid, place, mine, scratch, finish);
 }
-
-/// The gradients of gamma and beta, and what gx needs of the sums: mean(gy) and inv_std^2 mean(gy (x - mean)).
-template <class W>
-struct FinishGradients {
-  const W* inv_std;
-  W *ggamma, *gbeta, *means;  // means (2, C); each may be nullptr
-  std::int64_t rows, columns;
-
-  GRAFT_DEVICE void operator()(std::int64_t c, const Sums& sums) const {
-    const auto inv = static_cast<double>(inv_std[c]), count = static_cast<double>(rows);
-    if (ggamma != nullptr) ggamma[c] = static_cast<W>(sums.second * inv);
-    if (gbeta != nullptr) gbeta[c] = static_cast<W>(sums.first);
-    if (means == nullptr) return;
-    means[c] = static_cast<W>(sums.first / count);
-    means[columns + c] = static_cast<W>(sums.second / count * inv * inv);
-  }
-};
 
 /// Training (means defined): gx = gamma inv_std (gy - means[0] - (x - mean) means[1]); inference: gamma inv_std gy.
 template <class T, int V>
@@ -239,12 +272,11 @@ void run_batch_norm_backward(const BatchNormBackwardArgs& args, Stream& stream) 
       const ColumnGrid grid = column_grid(rows, channels, V);
       const LaunchConfig config{.grid = grid.blocks(), .block = dim3(kColumnThreads)};
       if (sums_needed) {
-        const Workspace partials(static_cast<std::size_t>(grid.splits * channels) * sizeof(Sums), stream);
-        launch("batch_norm_gradient_sums", batch_norm_gradient_sums<T, V>, config, stream, x, gy, mean, grid,
-               partials.as<Sums>());
+        const ColumnScratch scratch(grid, stream);
         const FinishGradients<W> finish{inv_std, args.ggamma.as<W>(), args.gbeta.as<W>(), means.as<W>(), rows,
                                         channels};
-        launch_merge("batch_norm_gradients", partials.as<Sums>(), grid.splits, channels, finish, stream);
+        launch("batch_norm_gradients", batch_norm_gradient_sums<T, V>, config, stream, x, gy, mean, grid,
+               scratch.refs(), finish);
       }
       if (gx != nullptr)
         launch("batch_norm_backward_data", batch_norm_backward_data<T, V>, config, stream, x, gy, args.gamma.as<W>(),

@@ -4,11 +4,12 @@
 // A block of 256 threads takes a tile: `lanes` vectors of V columns side by side (128 bytes where vectors are used), by
 // 256 / lanes rows at a time, over one split of the rows. A thread keeps to its V columns, so that their sums and
 // factors lie in its registers. What the threads of a block have added up is merged here and written as one partial a
-// column; a second launch merges the partials of all splits. How rows are split depends on the shape only, and all
-// merging is in a fixed order, in double.
+// column; the last block of a tile (ticket.cuh) merges the partials of all its splits. How rows are split depends on
+// the shape only, and all merging is additions in a fixed order, in double.
 #pragma once
 
 #include <graft/kernels/cuda/rows.cuh>
+#include <graft/kernels/cuda/ticket.cuh>
 
 namespace graft::kernels::cuda {
 
@@ -95,11 +96,11 @@ struct Sums {
   }
 };
 
-/// `mine` of all threads of a block merged down the columns. The result belongs to the column of the tile that is the
-/// thread's number, and is there for the first lanes * V threads. All threads must call, once a kernel.
-template <int V, class Partial>
-GRAFT_DEVICE Partial merge_rows(Partial (&mine)[V], int lanes,
-                                Partial (&scratch)[kColumnThreads / kWarp][kTileColumns]) {
+/// `mine` of all threads of a block added down the columns. The result belongs to the column of the tile that is the
+/// thread's number, and is there for the first lanes * V threads. All threads must call; between two calls with the
+/// same scratch there is a barrier.
+template <int V>
+GRAFT_DEVICE Sums merge_rows(Sums (&mine)[V], int lanes, Sums (&scratch)[kColumnThreads / kWarp][kTileColumns]) {
   for (int offset = kWarp / 2; offset >= lanes; offset /= 2) {
     GRAFT_UNROLL
     for (int v = 0; v < V; ++v) mine[v].merge(mine[v].shuffled_down(offset));
@@ -110,7 +111,7 @@ GRAFT_DEVICE Partial merge_rows(Partial (&mine)[V], int lanes,
     for (int v = 0; v < V; ++v) scratch[warp][lane * V + v] = mine[v];
   }
   __syncthreads();
-  Partial total{};
+  Sums total{};
   if (static_cast<int>(threadIdx.x) < lanes * V) {
     total = scratch[0][threadIdx.x];
     for (int i = 1; i < kColumnThreads / kWarp; ++i) total.merge(scratch[i][threadIdx.x]);
@@ -118,41 +119,49 @@ GRAFT_DEVICE Partial merge_rows(Partial (&mine)[V], int lanes,
   return total;
 }
 
-/// Merges the block's partials and writes them: partials (splits, columns).
-template <int V, class Partial>
-GRAFT_DEVICE void write_partials(const ColumnGrid& grid, const ColumnPlace& place, Partial (&mine)[V],
-                                 Partial* partials) {
-  GRAFT_SHARED(scratch, Partial[kColumnThreads / kWarp][kTileColumns]);
-  const Partial total = merge_rows<V>(mine, grid.lanes, scratch);
-  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x % grid.tiles) * grid.lanes * V + threadIdx.x;
-  if (static_cast<int>(threadIdx.x) < grid.lanes * V && column < grid.columns)
-    partials[place.split * grid.columns + column] = total;
-}
+/// The memory through which the blocks of a tile pass on their sums; none where there is one split.
+class ColumnScratch {
+ public:
+  struct Refs {
+    Sums* partials;           // (splits, columns)
+    std::uint32_t* counters;  // of each tile
+  };
+  ColumnScratch(const ColumnGrid& grid, const Stream& stream)
+      : partials_(grid.splits == 1 ? 0 : static_cast<std::size_t>(grid.splits * grid.columns) * sizeof(Sums), stream),
+        refs_{partials_.as<Sums>(), grid.splits == 1 ? nullptr : tickets(grid.tiles, stream)} {}
+  Refs refs() const { return refs_; }
 
-constexpr int kMergeColumns = 8;  // of a block of merge_splits
+ private:
+  Workspace partials_;
+  Refs refs_;
+};
 
-/// The second launch: finish(column, merged partial) for every column.
-template <class Partial, class Finish>
-GRAFT_KERNEL_RESIDENT(kColumnThreads, 4)  // for more ptxas would spill
-merge_splits(const Partial* partials, std::int64_t splits, std::int64_t columns, Finish finish) {
-  GRAFT_SHARED(scratch, Partial[kColumnThreads / kWarp][kTileColumns]);
-  const int lane = static_cast<int>(threadIdx.x) % kMergeColumns;
-  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kMergeColumns + lane;
-  Partial mine[1] = {};
-  if (column < columns)
-    for (std::int64_t s = threadIdx.x / kMergeColumns; s < splits; s += kColumnThreads / kMergeColumns)
-      mine[0].merge(partials[s * columns + column]);
-  const Partial total = merge_rows<1>(mine, kMergeColumns, scratch);
-  if (threadIdx.x < kMergeColumns && column < columns) finish(column, total);
-}
-
-/// Launches it.
-template <class Partial, class Finish>
-void launch_merge(const char* name, const Partial* partials, std::int64_t splits, std::int64_t columns,
-                  const Finish& finish, const Stream& stream) {
-  launch(name, merge_splits<Partial, Finish>,
-         {.grid = dim3(blocks_for(columns, kMergeColumns)), .block = dim3(kColumnThreads)}, stream, partials, splits,
-         columns, finish);
+/// Calls finish(column, sums of all rows) once for every column, from one of the blocks that have it. All threads must
+/// call, once a kernel.
+template <int V, class Finish>
+GRAFT_DEVICE void finish_columns(const ColumnGrid& grid, const ColumnPlace& place, Sums (&mine)[V],
+                                 const ColumnScratch::Refs& to, const Finish& finish) {
+  GRAFT_SHARED(scratch, Sums[kColumnThreads / kWarp][kTileColumns]);
+  Sums total = merge_rows<V>(mine, grid.lanes, scratch);
+  const std::int64_t tile = blockIdx.x % grid.tiles, column = tile * grid.lanes * V + threadIdx.x;
+  const bool exists = static_cast<int>(threadIdx.x) < grid.lanes * V && column < grid.columns;
+  if (grid.splits > 1) {
+    if (exists) to.partials[place.split * grid.columns + column] = total;
+    if (!is_last_block(to.counters + tile, static_cast<unsigned>(grid.splits))) return;
+    GRAFT_UNROLL
+    for (int v = 0; v < V; ++v) mine[v] = {0, 0};
+    if (place.column < grid.columns) {
+      const Sums* const from = to.partials + place.column;
+      const int step = kColumnThreads / grid.lanes;
+      GRAFT_NO_UNROLL  // the registers would cost the passes over x more
+      for (std::int64_t s = static_cast<int>(threadIdx.x) / grid.lanes; s < grid.splits; s += step) {
+        GRAFT_UNROLL
+        for (int v = 0; v < V; ++v) mine[v].merge(from[s * grid.columns + v]);
+      }
+    }
+    total = merge_rows<V>(mine, grid.lanes, scratch);
+  }
+  if (exists) finish(column, total);
 }
 
 }  // namespace graft::kernels::cuda

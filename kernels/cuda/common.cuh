@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include <graft/kernels/api/contracts.h>
+#include <graft/kernels/cuda/arch/global.h>
 #include <graft/kernels/cuda/launch.cuh>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/faults.h>
@@ -90,6 +91,17 @@ struct alignas(sizeof(T) * N) Vector {
 /// As many elements as fit 16 bytes.
 template <class T>
 inline constexpr int kVectorLength = 16 / static_cast<int>(sizeof(T));
+
+/// Writes a vector to global memory in one access, `p` being a multiple of its size.
+template <int N, class T>
+GRAFT_DEVICE void store_vector(T* p, const Vector<T, N>& value) {
+  if constexpr (sizeof(value) == 16)
+    arch::store16(p, value);
+  else if constexpr (sizeof(value) == 8 && N > 1)
+    arch::store8(p, value);
+  else
+    *reinterpret_cast<Vector<T, N>*>(p) = value;
+}
 
 inline bool is_aligned(const void* p, std::size_t bytes) { return reinterpret_cast<std::uintptr_t>(p) % bytes == 0; }
 

@@ -2,6 +2,7 @@
 // each group. The windows are never written: a tile's rows are gathered from x as the reduction goes over (r, s, c).
 // Bias and ReLU are applied to the sums before they are stored.
 #include <graft/kernels/cuda/rows.h>
+#include <graft/kernels/cuda/conv2d_direct.cuh>
 #include <graft/kernels/cuda/conv2d_tile.cuh>
 
 namespace graft::kernels::cuda {
@@ -83,6 +84,7 @@ void run_forward(const Conv2dForwardArgs& args, Stream& stream) {
   if (args.y.numel() == 0) return;
   const ConvShape g = conv_shape(args.x, args.w, args.y, args.geometry);
   if (is_depthwise(g)) return depthwise_forward(args, g, stream);
+  if (direct_forward(args, g, stream)) return;
   visit_floating(args.x.dtype, [&]<class T>(T) {
     const std::int64_t rows = g.n * g.p * g.q;
     const bool vectors = vectors_fit<T>({g.cg}, {args.x.data, args.w.data});

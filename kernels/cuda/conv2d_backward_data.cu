@@ -1,6 +1,7 @@
 // Convolution, gradient of the input: gx (N H W positions, C channels) = gathered gy (N H W, R S K) times w (R S K, C),
 // for each group. Tap (r, s) of input position h takes output position p where p stride = h + padding - r dilation;
 // where the stride does not divide that, there is none. Each element of gx has one owner: nothing is scattered.
+#include <graft/kernels/cuda/conv2d_direct.cuh>
 #include <graft/kernels/cuda/conv2d_tile.cuh>
 
 namespace graft::kernels::cuda {
@@ -76,6 +77,7 @@ void conv2d_backward_data(const Conv2dBackwardDataArgs& args, Stream& stream) {
   if (args.gx.numel() == 0) return;
   const ConvShape g = conv_shape(args.gx, args.w, args.gy, args.geometry);
   if (is_depthwise(g)) return depthwise_backward_data(args, g, stream);
+  if (direct_backward_data(args, g, stream)) return;
   visit_floating(args.gx.dtype, [&]<class T>(T) {
     const std::int64_t rows = g.n * g.h * g.w;
     const bool vectors = vectors_fit<T>({g.cg, g.kg}, {args.gy.data, args.w.data});

@@ -2,6 +2,7 @@
 // C), for each group, with the reduction over all M = N P Q output positions; a block's rows are elements (r, s, c),
 // its columns filters. Few results and a long sum: the sum is cut into parts, as many as the shape asks for, that a
 // second launch adds in order. The bias gradient is summed the same way.
+#include <graft/kernels/cuda/conv2d_direct.cuh>
 #include <graft/kernels/cuda/conv2d_tile.cuh>
 
 namespace graft::kernels::cuda {
@@ -59,14 +60,13 @@ conv2d_backward_weight_kernel(const ConvShape g, const TileGrid grid, const T* _
 }
 
 constexpr std::int64_t kShortestPart = 256, kMostParts = 64;
-constexpr std::int64_t kEnoughBlocks = 256;
 constexpr std::int64_t kMaxPartElements = std::int64_t{1} << 26;
 constexpr std::int64_t kLongestPart = std::int64_t{1} << 29;
 
-// Positions a part, a multiple of 64: parts until there are blocks enough for a large device, unless they become short
-// or take much memory. By shape only.
-int positions_per_part(std::int64_t positions, std::int64_t tiles, std::int64_t weights) {
-  std::int64_t parts = ceil_div(kEnoughBlocks, tiles);
+// Positions a part, a multiple of 64: parts until there are `enough` blocks for a large device, unless they become
+// short or take much memory. By shape only.
+int positions_per_part(std::int64_t positions, std::int64_t tiles, std::int64_t enough, std::int64_t weights) {
+  std::int64_t parts = ceil_div(enough, tiles);
   parts = std::min({parts, positions / kShortestPart, kMaxPartElements / weights, kMostParts});
   parts = std::max({parts, std::int64_t{1}, ceil_div(positions, kLongestPart)});
   return static_cast<int>(std::max<std::int64_t>(ceil_div(ceil_div(positions, parts), std::int64_t{64}), 1) * 64);
@@ -81,7 +81,9 @@ void weight_gradient(const Conv2dBackwardWeightArgs& args, const ConvShape& g, S
     with_tile<T, kBackwardWeight>(g.kg, elements, g.groups * blocks_a_tile, vectors, [&]<class Tile>(Tile) {
       const TileGrid grid = tile_grid<Tile>(g.kg, elements, g.groups);
       const std::int64_t tiles = std::int64_t{grid.column_tiles} * grid.row_tiles * grid.groups;
-      const int part = positions_per_part(positions, tiles, args.gw.numel());
+      // Warps enough to cover one another's waits: two of large tiles a scheduler, four of small ones.
+      const std::int64_t enough = (Tile::kRows == kBackwardWeight.rows ? 2 : 4) * kMultiprocessors;
+      const int part = positions_per_part(positions, tiles, enough, args.gw.numel());
       const int splits = static_cast<int>(std::max<std::int64_t>(ceil_div<std::int64_t>(positions, part), 1));
       const bool whole = splits == 1 && std::is_same_v<T, Compute<T>>;  // the sum is gw itself
       const Workspace sums(whole ? 0 : sizeof(Compute<T>) * static_cast<std::size_t>(splits * args.gw.numel()), stream);
@@ -121,13 +123,25 @@ conv2d_bias_kernel(const T* __restrict__ gy, std::int64_t rows, int k, int part,
   parts[index * k + col] = sum;
 }
 
+constexpr int kAddColumns = 32, kAddLanes = kSumThreads / kAddColumns;
+
+// Eight threads share an element: each has every eighth part, and the first adds up their sums in order. One thread
+// alone would wait for a part after the other.
 template <class T>
 GRAFT_KERNEL(kSumThreads)
 conv2d_add_parts(const Compute<T>* __restrict__ parts, int splits, std::int64_t count, T* __restrict__ to) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kSumThreads + threadIdx.x;
-  if (i >= count) return;
-  Compute<T> sum = parts[i];
-  for (int part = 1; part < splits; ++part) sum += parts[part * count + i];
+  GRAFT_SHARED(sums, Compute<T>[kSumThreads]);
+  const int thread = static_cast<int>(threadIdx.x), lane = thread / kAddColumns;
+  const std::int64_t i = std::int64_t{blockIdx.x} * kAddColumns + thread % kAddColumns;
+  Compute<T> sum = 0;
+  if (i < count) {
+    GRAFT_UNROLL_BY(4)
+    for (int part = lane; part < splits; part += kAddLanes) sum += parts[part * count + i];
+  }
+  sums[thread] = sum;
+  __syncthreads();  // the sums are there
+  if (lane > 0 || i >= count) return;
+  for (int other = 1; other < kAddLanes; ++other) sum += sums[other * kAddColumns + thread];
   to[i] = narrow<T>(sum);
 }
 
@@ -136,7 +150,7 @@ conv2d_add_parts(const Compute<T>* __restrict__ parts, int splits, std::int64_t 
 void add_parts(const void* parts, int splits, const TensorRef& to, Stream& stream) {
   visit_floating(to.dtype, [&]<class T>(T) {
     launch("conv2d_add_parts", conv2d_add_parts<T>,
-           {.grid = dim3(blocks_for(to.numel(), kSumThreads)), .block = dim3(kSumThreads)}, stream,
+           {.grid = dim3(blocks_for(to.numel(), kAddColumns)), .block = dim3(kSumThreads)}, stream,
            static_cast<const Compute<T>*>(parts), splits, to.numel(), to.as<T>());
   });
 }
@@ -166,7 +180,7 @@ void conv2d_backward_weight(const Conv2dBackwardWeightArgs& args, Stream& stream
     const ConvShape g = conv_shape(args.x, args.gw, args.gy, args.geometry);
     if (is_depthwise(g))
       depthwise_backward_weight(args, g, stream);
-    else
+    else if (!direct_backward_weight(args, g, stream))
       weight_gradient(args, g, stream);
   }
   if (args.gbias.defined()) conv2d_bias_gradient(args.gy, args.gbias, stream);

@@ -1,40 +1,10 @@
-// What the convolution kernels know of their shapes: sizes in 32 bits, divisions by multiplication, and where a
-// position of a picture lies.
+// What the convolution kernels know of their shapes: sizes in 32 bits, and where the taps of a filter lie.
 #pragma once
 
 #include <graft/kernels/api/conv2d.h>
-#include <graft/kernels/cuda/common.cuh>
+#include <graft/kernels/cuda/fast_divisor.cuh>
 
 namespace graft::kernels::cuda {
-
-/// n / d for n >= 0: below 2^31 as the high half of a product with ceil(2^(31 + ceil(log2 d)) / d) and a shift; beyond,
-/// up to 2^52, by a reciprocal whose rounding is put right afterwards.
-struct FastDivisor {
-  std::uint32_t divisor = 1, magic = 0, shift = 0;
-  double reciprocal = 1;
-
-  FastDivisor() = default;
-  /// 1 <= d < 2^31 (an empty tensor's 0 is taken as 1: nobody divides).
-  explicit FastDivisor(std::int64_t d) : divisor(static_cast<std::uint32_t>(std::max<std::int64_t>(d, 1))) {
-    reciprocal = 1.0 / divisor;
-    if (divisor == 1) return;
-    std::uint32_t bits = 1;
-    while ((std::uint64_t{1} << bits) < divisor) ++bits;
-    magic = static_cast<std::uint32_t>(((std::uint64_t{1} << (31 + bits)) + divisor - 1) / divisor);
-    shift = bits - 1;
-  }
-
-  GRAFT_DEVICE int divide(int n) const {
-    const auto value = static_cast<std::uint32_t>(n);
-    return static_cast<int>(divisor == 1 ? value : __umulhi(value, magic) >> shift);
-  }
-  GRAFT_DEVICE std::int64_t divide(std::int64_t n) const {
-    if (n <= std::numeric_limits<std::int32_t>::max()) return divide(static_cast<int>(n));
-    const auto quotient = static_cast<std::int64_t>(static_cast<double>(n) * reciprocal);  // within 1
-    const std::int64_t rest = n - quotient * divisor;
-    return rest < 0 ? quotient - 1 : rest >= divisor ? quotient + 1 : quotient;
-  }
-};
 
 /// x (N, H, W, C), w (K, R, S, cg), y (N, P, Q, K) as they lie in memory; cg = C / groups, kg = K / groups.
 struct ConvShape {
@@ -102,29 +72,6 @@ inline ConvShape conv_shape(const TensorRef& x, const TensorRef& w, const Tensor
   return s;
 }
 
-/// A position of a batch of pictures.
-struct Position {
-  std::int64_t n;
-  int row, col;
-};
-
-/// Position `index` of pictures of `width` columns, whose plane has by_plane.divisor positions.
-GRAFT_DEVICE Position position(std::int64_t index, const FastDivisor& by_plane, const FastDivisor& by_width) {
-  const std::int64_t n = by_plane.divide(index);
-  const int rest = static_cast<int>(index - n * by_plane.divisor);
-  const int row = by_width.divide(rest);
-  return {n, row, rest - row * static_cast<int>(by_width.divisor)};
-}
-
-/// Index `i` split into i / d and i % d.
-struct Split {
-  int quotient, rest;
-};
-GRAFT_DEVICE Split split(int i, const FastDivisor& by) {
-  const int quotient = by.divide(i);
-  return {quotient, i - quotient * static_cast<int>(by.divisor)};
-}
-
 /// One thing that a filter sums over: a tap (r, s) and a channel.
 struct Tap {
   int r, s, channel;
@@ -148,7 +95,7 @@ void depthwise_backward_data(const Conv2dBackwardDataArgs& args, const ConvShape
 void depthwise_backward_weight(const Conv2dBackwardWeightArgs& args, const ConvShape& g, Stream& stream);
 /// gbias (K): the sum of gy over pictures and positions.
 void conv2d_bias_gradient(const TensorRef& gy, const TensorRef& gbias, Stream& stream);
-/// to[i] = parts[0][i] + parts[1][i] + ..., in this order; parts (splits, count) are of Compute<dtype>.
+/// to[i] = the sum of parts[0..splits)[i], in a fixed order; parts (splits, count) are of Compute<dtype>.
 void add_parts(const void* parts, int splits, const TensorRef& to, Stream& stream);
 
 }  // namespace graft::kernels::cuda

@@ -170,16 +170,27 @@ inline dim3 grid_blocks(const TileGrid& grid, int splits = 1) {
   return dim3(grid.column_tiles * grid.row_tiles * grid.groups * static_cast<unsigned>(splits));
 }
 
-/// Calls f with the tile for results of rows x columns a group. By shape only, so that the order of sums never depends
-/// on the device: large tiles where they make blocks enough for a large device and fit the results, small ones for
-/// small pictures and few filters. `vectors`: operands may be copied 16 bytes at a time.
+/// The multiprocessors of a large device (an H100). A constant, whatever the device: choices by it are by shape only,
+/// so that the order of sums, and with it the bits, are the same everywhere.
+inline constexpr std::int64_t kMultiprocessors = 132;
+
+/// Calls f with the tile for results of rows x columns a group: large tiles where they make blocks enough for a large
+/// device and fit the results, small ones for small pictures and few filters. `vectors`: operands may be copied 16
+/// bytes at a time.
+///
+/// A block of either tile is four warps, one for each scheduler of a multiprocessor. Below two blocks a multiprocessor
+/// a scheduler has a single large tile's warp, whose waits nothing covers, and part of the device has none at all; the
+/// small tile makes four blocks of one large, so that at least three warps take turns, at about half the arithmetic an
+/// instruction. Counted for f32 with the instructions of a step and one instruction every two clocks from a lone warp,
+/// nine in ten clocks from three (estimates, not measured): 98 large blocks of 36 steps 119,000 clocks, 392 small ones
+/// 93,000; at 196 large blocks the two are even; from 264 on the large tile wins.
 template <class T, ConvProduct product, class F>
 void with_tile(std::int64_t rows, std::int64_t columns, std::int64_t groups, bool vectors, F&& f) {
   // Operands that are scattered into the tile move element by element anyway.
   constexpr bool scattered = !is_half<T> && product.a_along_depth && product.b_along_depth;
   constexpr int v = scattered ? 1 : kVectorLength<T>;
   if constexpr (!std::is_same_v<T, double>) {
-    constexpr std::int64_t enough_blocks = 96;
+    constexpr std::int64_t enough_blocks = 2 * kMultiprocessors;
     const std::int64_t blocks =
         ceil_div<std::int64_t>(rows, product.rows) * ceil_div<std::int64_t>(columns, product.columns) * groups;
     const bool large = blocks >= enough_blocks && rows > product.rows / 2 && columns > product.columns / 2;

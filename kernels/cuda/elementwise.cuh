@@ -114,7 +114,7 @@ GRAFT_DEVICE void store(T* y, std::int64_t offset, const Vector<T, V>& values, s
   if constexpr (V == 1) {
     y[offset] = values.at[0];
   } else if (left >= V) {
-    *reinterpret_cast<Vector<T, V>*>(y + offset) = values;
+    store_vector(y + offset, values);
   } else {
     GRAFT_UNROLL
     for (int k = 0; k < V; ++k)

@@ -3,26 +3,23 @@
 //
 //   GRAFT_DYNAMIC_SHARED(T, shared);                     // gemm_shared_bytes<Tile, Stages> bytes
 //   Tile tile;                                           // SimtTile<...> (f32, f64) or MmaTile<...> (bf16, f16)
+//   MatrixLoader<...> a_loader(...), b_loader(...);      // matrix_loader.cuh: of plain matrices
 //   gemm_main_loop<Stages>(tile, shared, steps, [&](int step, T* a, T* b) {
-//     load_tile<...>(a, ...);                            // start the copies of k from step * Tile::kBk on: zeros
-//     load_tile<...>(b, ...);                            //   beyond the operands' edges
+//     a_loader.load(a, left);                            // start the copies of k from step * Tile::kBk on: zeros
+//     b_loader.load(b, left);                            //   beyond the operands' edges
 //   });
 //   tile.store(TileOutput<Out, T>{...});                 // bias, relu, conversion, stores
 //
 // Blocks are one-dimensional, of Tile::kThreads. A tile has
 //   kBm, kBn, kBk     the rows and columns of its result and the depth of one step
 //   kThreads
-//   ALayout, BLayout  how the shared tiles lie: kRows runs of kLength elements, kPitch apart (padding against bank
-//                     conflicts). The a tile is (k, m) or (m, k), the b tile (k, n) or (n, k), the last contiguous:
-//                     SimtTile wants (k, m) and (k, n); MmaTile takes either, told by its template arguments.
+//   ALayout, BLayout  how the shared tiles lie: kRows runs of kLength elements, element (run, position) at
+//                     offset(run, position). The a tile is (k, m) or (m, k), the b tile (k, n) or (n, k), the last
+//                     contiguous: SimtTile wants (k, m) and (k, n); MmaTile takes either, told by its template
+//                     arguments.
 //   multiply(a, b)    result += a b over one step
 //   store(output)     writes the result
 // No barrier is needed around any of these: gemm_main_loop has the only one.
-//
-// load_tile        copies runs of contiguous elements (16 or 4 bytes at once asynchronously, or element by element)
-// load_transposed  for SimtTile where k is the contiguous dimension: scatters 4-byte copies over the runs
-// Both ask a functor where the elements are: find(run, position) -> Run<T>, the address of that element of the tile and
-// how many contiguous ones from there exist (0 or less: none). MatrixRuns is the functor of a plain matrix.
 #pragma once
 
 #include <bit>
@@ -34,30 +31,45 @@ namespace graft::kernels::cuda {
 
 // --- shared tiles ---------------------------------------------------------------------------------------------------
 
-/// A shared tile: kRows runs of kLength contiguous elements. 16 bytes of padding put eight runs that follow one another
-/// into different banks, for the 16-byte reads of ldmatrix and the 4-byte writes of load_transposed alike.
+// Which of the 32 banks (of 4 bytes) an access meets. Eight threads at a time move 16 bytes each, without a conflict
+// where their 16-byte pieces differ modulo 8. They are
+//   ldmatrix             a column of pieces: one piece of each of eight runs that follow one another
+//   16-byte cp.async     the pieces of a run, and of the runs after it where a run has less than eight
+//   SimtTile's reads     four or eight neighbouring pieces of one run (the same one for several threads is one read)
+// and matrix_loader.cuh's 4-byte ones a piece of each of eight runs, by four threads each.
+
+/// A shared tile whose runs are 16 bytes longer than their elements: run r begins r pieces further round the banks, so
+/// that every column of eight pieces differs modulo 8. Pieces of two runs do not where the runs are short: of the eight
+/// that cp.async writes into runs of four, the first and the last share their banks.
 template <class T, int Rows, int Length>
 struct TileLayout {
   using Element = T;
   static constexpr int kRows = Rows, kLength = Length, kPitch = Length + kVectorLength<T>, kSize = Rows * kPitch;
   static_assert(Length % kVectorLength<T> == 0);
+  static constexpr GRAFT_DEVICE int offset(int run, int position) { return run * kPitch + position; }
+  /// offset(run + runs, position + positions) for constants; see SwizzledLayout's.
+  static constexpr GRAFT_DEVICE int moved(int from, int runs, int positions) {
+    return from + runs * kPitch + positions;
+  }
 };
 
-/// Where elements of an operand lie: `count` contiguous ones from `from` (0 or less: none; `from` is then not read).
-template <class T>
-struct Run {
-  const T* from;
-  int count;
-};
-
-/// The runs of a matrix: run r begins at data + r * stride. `rows` runs of `length` elements exist from here on.
-template <class T>
-struct MatrixRuns {
-  const T* data;
-  std::int64_t stride;
-  int rows, length;
-  GRAFT_DEVICE Run<T> operator()(int row, int position) const {
-    return {data + row * stride + position, row < rows ? length - position : 0};
+/// A shared tile without padding, for runs of less than eight pieces. The runs of one line of 128 bytes keep their
+/// places; the pieces of each are exchanged by XOR with the number of the line, so that a column of eight runs has
+/// every piece modulo 8 once, and so has a line. Longer runs gain nothing by it: padding serves them as well, and
+/// leaves all addresses of a thread constants apart where XOR needs a register for each column.
+template <class T, int Rows, int Length>
+struct SwizzledLayout {
+  using Element = T;
+  static constexpr int kRows = Rows, kLength = Length, kPitch = Length, kSize = Rows * kPitch;
+  static constexpr int kPiece = kVectorLength<T>, kPieces = Length / kPiece, kRunsALine = 8 / kPieces;
+  static_assert(Length % kPiece == 0 && 8 % kPieces == 0 && Rows % 8 == 0);
+  static constexpr GRAFT_DEVICE int offset(int run, int position) {
+    return run * kPitch + ((position / kPiece) ^ (run / kRunsALine % kPieces)) * kPiece + position % kPiece;
+  }
+  /// offset(run + runs, position + positions), where `runs` is a multiple of 8 and `positions` of a piece, and position
+  /// has no bit in common with positions.
+  static constexpr GRAFT_DEVICE int moved(int from, int runs, int positions) {
+    return (from ^ positions) + runs * kPitch;
   }
 };
 
@@ -66,102 +78,6 @@ GRAFT_DEVICE int left_from(std::int64_t count, std::int64_t first, int most) {
   const std::int64_t left = count - first;
   return static_cast<int>(left < most ? left : most);
 }
-
-/// The widest copy, in bytes (16, 4, or the element's size), that serves runs which begin at multiples of `stride`
-/// elements from `data`.
-template <class T>
-int copy_width(const T* data, std::initializer_list<std::int64_t> strides) {
-  for (const int bytes : {16, 4}) {
-    bool fits = is_aligned(data, static_cast<std::size_t>(bytes)) && bytes >= static_cast<int>(sizeof(T));
-    for (const std::int64_t stride : strides) fits &= stride * static_cast<std::int64_t>(sizeof(T)) % bytes == 0;
-    if (fits) return bytes;
-  }
-  return static_cast<int>(sizeof(T));
-}
-
-/// Calls piece(into, row, position) for every 16 bytes of a shared tile, this thread's share of them. Unrolled only
-/// where a piece is one copy: the addresses of more would not fit the registers beside the result.
-template <class Layout, int Threads, bool Unrolled, class T, class Piece>
-GRAFT_DEVICE void for_each_piece(T* to, const Piece& piece) {
-  constexpr int n = kVectorLength<T>, per_run = Layout::kLength / n, pieces = Layout::kRows * per_run;
-  const auto visit = [&](int i) {
-    if (pieces % Threads != 0 && i >= pieces) return;
-    const int row = i / per_run, position = i % per_run * n;
-    piece(to + row * Layout::kPitch + position, row, position);
-  };
-  if constexpr (Unrolled) {
-    GRAFT_UNROLL
-    for (int round = 0; round < ceil_div(pieces, Threads); ++round)
-      visit(static_cast<int>(threadIdx.x) + round * Threads);
-  } else {
-    GRAFT_NO_UNROLL
-    for (int i = static_cast<int>(threadIdx.x); i < pieces; i += Threads) visit(i);
-  }
-}
-
-/// Starts the copies that fill a shared tile; elements that do not exist become zero. `width`: bytes that may be copied
-/// at once (copy_width): where it is 16 or 4, find's positions are multiples of as many bytes. All threads of the block
-/// call.
-template <class Layout, int Threads, class Find, class T = typename Layout::Element>
-GRAFT_DEVICE void load_tile(T* to, int width, const Find& find) {
-  constexpr int n = kVectorLength<T>, size = sizeof(T);
-  if (width == 16) {
-    for_each_piece<Layout, Threads, true>(to, [&](T* into, int row, int position) {
-      const Run<T> run = find(row, position);
-      arch::cp_async16(into, run.from, min(max(run.count, 0), n) * size);
-    });
-    return;
-  }
-  if constexpr (size <= 4) {
-    if (size == 4 || width == 4) {
-      for_each_piece<Layout, Threads, false>(to, [&](T* into, int row, int position) {
-        GRAFT_UNROLL
-        for (int i = 0; i < n; i += 4 / size) {
-          const Run<T> run = find(row, position + i);
-          arch::cp_async4(into + i, run.from, min(max(run.count, 0), 4 / size) * size);
-        }
-      });
-      return;
-    }
-  }
-  if constexpr (size != 4)
-    for_each_piece<Layout, Threads, false>(to, [&](T* into, int row, int position) {
-      Vector<T, n> values;
-      GRAFT_UNROLL
-      for (int i = 0; i < n; ++i) {
-        const Run<T> run = find(row, position + i);
-        values.at[i] = run.count > 0 ? *run.from : T(0.0f);
-      }
-      *reinterpret_cast<Vector<T, n>*>(into) = values;
-    });
-}
-
-/// Starts the copies that fill a shared tile whose operand is contiguous across the runs: find(run, position) is asked
-/// for single elements, neighbouring ones where `run` is. Eight runs of four positions a warp: whole 32-byte sectors
-/// are read and 32 different banks written.
-template <class Layout, int Threads, class Find, class T = typename Layout::Element>
-GRAFT_DEVICE void load_transposed(T* to, const Find& find) {
-  constexpr int across = 8, elements = Layout::kRows * Layout::kLength;
-  static_assert(Layout::kRows % across == 0 && elements % Threads == 0 && sizeof(T) >= 4);
-  GRAFT_UNROLL_BY(4)  // more addresses at a time would not fit the registers beside the result
-  for (int round = 0; round < elements / Threads; ++round) {
-    const int i = static_cast<int>(threadIdx.x) + round * Threads;
-    const int row = i % across + i / (across * Layout::kLength) * across, position = i / across % Layout::kLength;
-    T* const into = to + row * Layout::kPitch + position;
-    const Run<T> run = find(row, position);
-    if constexpr (sizeof(T) == 4)
-      arch::cp_async4(into, run.from, run.count > 0 ? 4 : 0);
-    else
-      *into = run.count > 0 ? *run.from : T(0);
-  }
-}
-
-/// find for load_transposed over a plain matrix: the matrix's own runs are the tile's positions.
-template <class T>
-struct TransposedRuns {
-  MatrixRuns<T> matrix;
-  GRAFT_DEVICE Run<T> operator()(int run, int position) const { return matrix(position, run); }
-};
 
 // --- results --------------------------------------------------------------------------------------------------------
 
@@ -246,7 +162,7 @@ struct SimtTile {
         GRAFT_UNROLL
         for (int j = 0; j < V; ++j) values.at[j] = to.finish(result[i][h * V + j], bias[j]);
         if (to.vectors && column + V <= to.columns) {
-          *reinterpret_cast<Vector<T, V>*>(into) = values;
+          store_vector(into, values);
         } else {
           GRAFT_UNROLL
           for (int j = 0; j < V; ++j)
@@ -260,13 +176,15 @@ struct SimtTile {
 // --- bf16 and f16: tensor cores -------------------------------------------------------------------------------------
 
 /// A (Bm, Bn) tile of which each warp computes (Wm, Wn) with mma.m16n8k16, accumulating in float.
-/// AK: the a tile is (m, k), else (k, m). BK: the b tile is (n, k), else (k, n).
-template <class T, int Bm, int Bn, int Bk, int Wm, int Wn, bool AK, bool BK>
+/// AK: the a tile is (m, k), else (k, m). BK: the b tile is (n, k), else (k, n). KLayout: how tiles of runs along k
+/// lie.
+template <class T, int Bm, int Bn, int Bk, int Wm, int Wn, bool AK, bool BK,
+          template <class, int, int> class KLayout = TileLayout>
 struct MmaTile {
   using Element = T;
   static constexpr int kBm = Bm, kBn = Bn, kBk = Bk, kWarpsN = Bn / Wn, kThreads = Bm / Wm * kWarpsN * kWarp;
-  using ALayout = TileLayout<T, AK ? Bm : Bk, AK ? Bk : Bm>;
-  using BLayout = TileLayout<T, BK ? Bn : Bk, BK ? Bk : Bn>;
+  using ALayout = std::conditional_t<AK, KLayout<T, Bm, Bk>, TileLayout<T, Bk, Bm>>;
+  using BLayout = std::conditional_t<BK, KLayout<T, Bn, Bk>, TileLayout<T, Bk, Bn>>;
   static constexpr int kM = Wm / 16, kN = Wn / 8;  // fragments of the warp's result
   static_assert(Wm % 16 == 0 && Wn % 32 == 0 && Bk % 16 == 0);
 
@@ -280,25 +198,25 @@ struct MmaTile {
     const int lane = static_cast<int>(threadIdx.x) % kWarp, row8 = lane % 8, half8 = lane / 8 % 2, half16 = lane / 16;
     // a's matrices: (m, k), (m + 8, k), (m, k + 8), (m + 8, k + 8)
     const int m = warp_row() + half8 * 8, ka = half16 * 8;
-    a += AK ? (m + row8) * ALayout::kPitch + ka : (ka + row8) * ALayout::kPitch + m;
+    const int of_a = AK ? ALayout::offset(m + row8, ka) : ALayout::offset(ka + row8, m);
     // b's matrices: (k, n), (k + 8, n), (k, n + 8), (k + 8, n + 8): two fragments at once
     const int n = warp_column() + half16 * 8, kb = half8 * 8;
-    b += BK ? (n + row8) * BLayout::kPitch + kb : (kb + row8) * BLayout::kPitch + n;
+    const int of_b = BK ? BLayout::offset(n + row8, kb) : BLayout::offset(kb + row8, n);
     GRAFT_UNROLL
     for (int k = 0; k < Bk; k += 16) {
       std::uint32_t fragment_a[kM][4], fragment_b[kN / 2][4];
       GRAFT_UNROLL
       for (int i = 0; i < kM; ++i)
         if constexpr (AK)
-          arch::ldmatrix_x4(fragment_a[i], a + i * 16 * ALayout::kPitch + k);
+          arch::ldmatrix_x4(fragment_a[i], a + ALayout::moved(of_a, i * 16, k));
         else
-          arch::ldmatrix_x4_trans(fragment_a[i], a + k * ALayout::kPitch + i * 16);
+          arch::ldmatrix_x4_trans(fragment_a[i], a + ALayout::moved(of_a, k, i * 16));
       GRAFT_UNROLL
       for (int j = 0; j < kN / 2; ++j)
         if constexpr (BK)
-          arch::ldmatrix_x4(fragment_b[j], b + j * 16 * BLayout::kPitch + k);
+          arch::ldmatrix_x4(fragment_b[j], b + BLayout::moved(of_b, j * 16, k));
         else
-          arch::ldmatrix_x4_trans(fragment_b[j], b + k * BLayout::kPitch + j * 16);
+          arch::ldmatrix_x4_trans(fragment_b[j], b + BLayout::moved(of_b, k, j * 16));
       GRAFT_UNROLL
       for (int i = 0; i < kM; ++i) GRAFT_UNROLL
       for (int j = 0; j < kN; ++j)
@@ -322,7 +240,7 @@ struct MmaTile {
         const float* const r = &result[i / 2][j][i % 2 * 2];
         const Vector<float, 2> values = {{to.finish(r[0], bias[0]), to.finish(r[1], bias[1])}};
         if (to.vectors && column + 2 <= to.columns) {
-          *reinterpret_cast<Vector<float, 2>*>(into) = values;
+          store_vector(into, values);
         } else {
           if (column < to.columns) into[0] = values.at[0];
           if (column + 1 < to.columns) into[1] = values.at[1];
@@ -358,7 +276,7 @@ struct MmaTile {
         if (row >= to.rows) continue;
         T* const into = to.data + row * to.stride + column;
         if (to.vectors && column + 8 <= to.columns) {
-          *reinterpret_cast<Vector<std::uint32_t, 4>*>(into) = {{pairs[0], pairs[1], pairs[2], pairs[3]}};
+          arch::store16(into, Vector<std::uint32_t, 4>{{pairs[0], pairs[1], pairs[2], pairs[3]}});
         } else {
           GRAFT_UNROLL
           for (int c = 0; c < 8; ++c)
@@ -405,9 +323,9 @@ template <class Tile, int Stages>
 inline constexpr std::size_t gemm_shared_bytes = sizeof(typename Tile::Element) * Stages*(Tile::ALayout::kSize +
                                                                                           Tile::BLayout::kSize);
 
-/// tile += a b over `steps` steps of kBk. load(step, a, b) starts the copies into the shared tiles a and b; it runs
-/// Stages - 1 steps ahead, so that copies and arithmetic overlap. One barrier a step: it publishes this step's tiles
-/// and says that nobody reads those of the step before, which the next copies overwrite.
+/// tile += a b over `steps` steps of kBk. load(step, a, b) starts the copies into the shared tiles a and b, for each
+/// step in turn, Stages - 1 steps ahead, so that copies and arithmetic overlap. One barrier a step: it publishes this
+/// step's tiles and says that nobody reads those of the step before, which the next copies overwrite.
 template <int Stages, class Tile, class Load, class T = typename Tile::Element>
 GRAFT_DEVICE void gemm_main_loop(Tile& tile, T* shared, int steps, const Load& load) {
   constexpr int a_size = Tile::ALayout::kSize, stage_size = a_size + Tile::BLayout::kSize;

@@ -69,7 +69,7 @@ namespace graft::kernels::cuda {
 
 struct LaunchConfig {
   dim3 grid{1}, block{1};
-  std::size_t shared_bytes = 0;  // dynamic; above 48 KB is opted into here
+  std::size_t shared_bytes = 0;  // dynamic; what more than 48 KB with the static ones needs is opted into here
   dim3 cluster{1};
 };
 
@@ -83,34 +83,33 @@ void launch(const char* name, void (*kernel)(P...), const LaunchConfig& config, 
   static_assert(sizeof...(P) == sizeof...(A), "as many arguments as the kernel has parameters");
   runtime::LaunchScope scope(name, stream);
   std::tuple<std::remove_const_t<P>...> values{static_cast<std::remove_const_t<P>>(std::forward<A>(args))...};
+  const auto* function = reinterpret_cast<const void*>(kernel);
+  int status = runtime::prepare_kernel(function, stream.device.index, config.shared_bytes);
+  if (status == cudaSuccess)
 #if GRAFT_EMULATED
-  const int status = ::graft::simt::enqueue_launch(
-      native(stream), ::graft::simt::LaunchDims{config.grid, config.block, config.shared_bytes, config.cluster, name},
-      [kernel, values = std::move(values)] { std::apply(kernel, values); });
+    status = ::graft::simt::enqueue_launch(
+        native(stream),
+        ::graft::simt::LaunchDims{config.grid, config.block, config.shared_bytes, config.cluster, name, function},
+        [kernel, values = std::move(values)] { std::apply(kernel, values); });
 #else
-  const int status = std::apply(
-      [&](auto&... value) {
-        void* pointers[] = {const_cast<void*>(static_cast<const void*>(&value))..., nullptr};
-        cudaLaunchConfig_t native_config{};
-        native_config.gridDim = config.grid;
-        native_config.blockDim = config.block;
-        native_config.dynamicSmemBytes = config.shared_bytes;
-        native_config.stream = native(stream);
-        cudaLaunchAttribute attribute{};
-        if (config.cluster.x * config.cluster.y * config.cluster.z > 1) {
-          attribute.id = cudaLaunchAttributeClusterDimension;
-          attribute.val.clusterDim = {config.cluster.x, config.cluster.y, config.cluster.z};
-          native_config.attrs = &attribute;
-          native_config.numAttrs = 1;
-        }
-        const auto* function = reinterpret_cast<const void*>(kernel);
-        if (config.shared_bytes > 48 * 1024) {
-          const int opted = runtime::allow_shared_memory(function, stream.device.index, config.shared_bytes);
-          if (opted != cudaSuccess) return opted;
-        }
-        return static_cast<int>(cudaLaunchKernelExC(&native_config, function, pointers));
-      },
-      values);
+    status = std::apply(
+        [&](auto&... value) {
+          void* pointers[] = {const_cast<void*>(static_cast<const void*>(&value))..., nullptr};
+          cudaLaunchConfig_t native_config{};
+          native_config.gridDim = config.grid;
+          native_config.blockDim = config.block;
+          native_config.dynamicSmemBytes = config.shared_bytes;
+          native_config.stream = native(stream);
+          cudaLaunchAttribute attribute{};
+          if (config.cluster.x * config.cluster.y * config.cluster.z > 1) {
+            attribute.id = cudaLaunchAttributeClusterDimension;
+            attribute.val.clusterDim = {config.cluster.x, config.cluster.y, config.cluster.z};
+            native_config.attrs = &attribute;
+            native_config.numAttrs = 1;
+          }
+          return static_cast<int>(cudaLaunchKernelExC(&native_config, function, pointers));
+        },
+        values);
 #endif
   scope.finish(status, {config.grid.x, config.grid.y, config.grid.z}, {config.block.x, config.block.y, config.block.z},
                config.shared_bytes);

@@ -8,7 +8,7 @@
 
 #include <graft/kernels/cuda/rows.h>
 #include <graft/kernels/cuda/columns.cuh>
-#include <graft/kernels/cuda/welford.cuh>
+#include <graft/kernels/cuda/moments.cuh>
 
 namespace graft::kernels::cuda {
 namespace {
@@ -246,11 +246,21 @@ layer_norm_backward_wide(const LayerNormGradient<T> r) {
   }
 }
 
+template <class T>
+struct FinishParameters {
+  T *ggamma, *gbeta;  // each may be nullptr
+
+  GRAFT_DEVICE void operator()(std::int64_t c, const Sums& sums) const {
+    if (ggamma != nullptr) ggamma[c] = narrow<T>(static_cast<Compute<T>>(sums.second));
+    if (gbeta != nullptr) gbeta[c] = narrow<T>(static_cast<Compute<T>>(sums.first));
+  }
+};
+
 /// Sums of gy and of gy xhat down the columns.
 template <class T, int V>
 GRAFT_KERNEL(kColumnThreads)
 layer_norm_gradient_sums(const T* x, const T* gy, const Compute<T>* mean, const Compute<T>* inv_std, ColumnGrid grid,
-                         Sums* partials) {
+                         ColumnScratch::Refs scratch, FinishParameters<T> finish) {
   using C = Compute<T>;
   const ColumnPlace place = column_place<V>(grid);
   C sum[V] = {}, product[V] = {};
@@ -272,18 +282,8 @@ layer_norm_gradient_sums(const T* x, const T* gy, const Compute<T>* mean, const 
   Sums mine[V];
   GRAFT_UNROLL
   for (int v = 0; v < V; ++v) mine[v] = {static_cast<double>(sum[v]), static_cast<double>(product[v])};
-  write_partials<V>(grid, place, mine, partials);
+  finish_columns<V>(grid, place, mine, scratch, finish);
 }
-
-template <class T>
-struct FinishParameters {
-  T *ggamma, *gbeta;  // each may be nullptr
-
-  GRAFT_DEVICE void operator()(std::int64_t c, const Sums& sums) const {
-    if (ggamma != nullptr) ggamma[c] = narrow<T>(static_cast<Compute<T>>(sums.second));
-    if (gbeta != nullptr) gbeta[c] = narrow<T>(static_cast<Compute<T>>(sums.first));
-  }
-};
 
 void run_layer_norm_backward(const LayerNormBackwardArgs& args, Stream& stream) {
   const std::int64_t rows = args.x.shape[0], n = args.x.shape[1];
@@ -300,12 +300,11 @@ void run_layer_norm_backward(const LayerNormBackwardArgs& args, Stream& stream) 
     visit_width<T>(rows_allow_vectors<T>(n, {r.x, r.gy, r.gamma, r.gx}), [&]<int V>(Constant<V>) {
       if (args.ggamma.defined() || args.gbeta.defined()) {
         const ColumnGrid grid = column_grid(rows, n, V);
-        const Workspace partials(static_cast<std::size_t>(grid.splits * n) * sizeof(Sums), stream);
-        launch("layer_norm_gradient_sums", layer_norm_gradient_sums<T, V>,
-               {.grid = grid.blocks(), .block = dim3(kColumnThreads)}, stream, r.x, r.gy, r.mean, r.inv_std, grid,
-               partials.as<Sums>());
+        const ColumnScratch scratch(grid, stream);
         const FinishParameters<T> finish{args.ggamma.as<T>(), args.gbeta.as<T>()};
-        launch_merge("layer_norm_gradients", partials.as<Sums>(), grid.splits, n, finish, stream);
+        launch("layer_norm_gradients", layer_norm_gradient_sums<T, V>,
+               {.grid = grid.blocks(), .block = dim3(kColumnThreads)}, stream, r.x, r.gy, r.mean, r.inv_std, grid,
+               scratch.refs(), finish);
       }
       if (r.gx == nullptr || rows == 0) return;
       visit_row_size<T, V>(

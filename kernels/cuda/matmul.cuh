@@ -5,7 +5,7 @@
 
 #include <array>
 
-#include <graft/kernels/cuda/gemm_tile.cuh>
+#include <graft/kernels/cuda/matrix_loader.cuh>
 
 namespace graft::kernels::cuda {
 
@@ -61,39 +61,12 @@ GRAFT_DEVICE TilePosition tile_position(const Problem<T>& p) {
 
 constexpr int kMost = 1 << 20;  // more than any tile is long
 
-/// Where a block's part of an operand begins, and how many of its runs exist on the side that is not K.
-template <class T>
-struct Operand {
-  const T* first;
-  std::int64_t stride;
-  int width, outer;
-  bool k_inside;
-};
-
-/// `outer` (m or n) from `at` on up to its end, k from `k` on.
-template <class T>
-GRAFT_DEVICE Operand<T> operand_of(const Matrix<T>& matrix, const T* data, bool k_inside, std::int64_t at,
-                                   std::int64_t end, std::int64_t k) {
-  data += k_inside ? at * matrix.stride + k : k * matrix.stride + at;
-  return {data, matrix.stride, matrix.width, left_from(end, at, kMost), k_inside};
-}
-
-/// Starts the copies of an operand's tile, from the k-th element of its part on, of which `inner` are left.
+/// Loads a block's part of an operand: `outer` (m or n) from `at` on up to its end, k from `k` on.
 template <class Layout, int Threads, bool KInside, class T>
-GRAFT_DEVICE void load_operand(T* to, const Operand<T>& operand, std::int64_t k, int inner) {
-  const std::int64_t stride = operand.stride;
-  const int width = operand.width, outer = operand.outer;
-  if constexpr (!is_half<T>) {
-    // (k, outer) in shared memory, whichever is contiguous outside.
-    if (operand.k_inside)
-      load_transposed<Layout, Threads>(to, TransposedRuns<T>{{operand.first + k, stride, outer, inner}});
-    else
-      load_tile<Layout, Threads>(to, width, MatrixRuns<T>{operand.first + k * stride, stride, inner, outer});
-  } else if constexpr (KInside) {
-    load_tile<Layout, Threads>(to, width, MatrixRuns<T>{operand.first + k, stride, outer, inner});
-  } else {
-    load_tile<Layout, Threads>(to, width, MatrixRuns<T>{operand.first + k * stride, stride, inner, outer});
-  }
+GRAFT_DEVICE MatrixLoader<Layout, Threads, KInside> loader_of(const Matrix<T>& matrix, const T* data, bool k_inside,
+                                                              std::int64_t at, std::int64_t end, std::int64_t k) {
+  data += k_inside ? at * matrix.stride + k : k * matrix.stride + at;
+  return {data, matrix.stride, k_inside, matrix.width, left_from(end, at, kMost)};
 }
 
 /// AK, BK: for the 16-bit types, whether K is contiguous in a and in b. 512 threads a multiprocessor at least: 128
@@ -116,15 +89,14 @@ matmul_tiles(const Problem<T> p) {
   const std::int64_t column = static_cast<std::int64_t>(at.column) * Tile::kBn, k_first = at.split * p.k_part;
   const std::int64_t k_end = p.k - k_first < p.k_part ? p.k : k_first + p.k_part;
   const std::int64_t length = k_end - k_first;
-  const Operand<T> operand_a = operand_of(p.a, a, p.a.columns, row, p.m, k_first);
-  const Operand<T> operand_b = operand_of(p.b, b, !p.b.columns, column, p.n, k_first);
+  auto load_a = loader_of<typename Tile::ALayout, Tile::kThreads, AK>(p.a, a, p.a.columns, row, p.m, k_first);
+  auto load_b = loader_of<typename Tile::BLayout, Tile::kThreads, BK>(p.b, b, !p.b.columns, column, p.n, k_first);
   Tile tile;
   gemm_main_loop<Stages>(tile, shared, static_cast<int>(ceil_div<std::int64_t>(length, Tile::kBk)),
                          [&](int step, T* to_a, T* to_b) {
-                           const std::int64_t k = static_cast<std::int64_t>(step) * Tile::kBk;
-                           const int left = left_from(length, k, kMost);
-                           load_operand<typename Tile::ALayout, Tile::kThreads, AK>(to_a, operand_a, k, left);
-                           load_operand<typename Tile::BLayout, Tile::kThreads, BK>(to_b, operand_b, k, left);
+                           const int left = left_from(length, static_cast<std::int64_t>(step) * Tile::kBk, kMost);
+                           load_a.load(to_a, left);
+                           load_b.load(to_b, left);
                          });
   const int rows = left_from(p.m, row, Tile::kBm), columns = left_from(p.n, column, Tile::kBn);
   if (p.parts != nullptr) {
@@ -171,7 +143,7 @@ matmul_sum_parts(const Compute<T>* __restrict__ parts, const T* __restrict__ bia
     result.at[i] = narrow<T>(relu && value < C(0) ? C(0) : value);
   }
   if (vectors) {
-    *reinterpret_cast<Vector<T, v>*>(y + first) = result;
+    store_vector(y + first, result);
   } else {
     GRAFT_UNROLL
     for (int i = 0; i < v; ++i)
@@ -304,9 +276,9 @@ void launch_simt(const MatmulArgs& args, const Stream& stream) {
 template <class T, bool AK, bool BK>
 void launch_mma(const MatmulArgs& args, const Problem<T>& p, const Stream& stream) {
   if (fills(args, 128, 96))
-    launch_tiles<MmaTile<T, 128, 128, 32, 64, 32, AK, BK>, 4, AK, BK>(args, p, stream);
+    launch_tiles<MmaTile<T, 128, 128, 32, 64, 32, AK, BK, SwizzledLayout>, 4, AK, BK>(args, p, stream);
   else
-    launch_tiles<MmaTile<T, 64, 64, 32, 32, 32, AK, BK>, 4, AK, BK>(args, p, stream);
+    launch_tiles<MmaTile<T, 64, 64, 32, 32, 32, AK, BK, SwizzledLayout>, 4, AK, BK>(args, p, stream);
 }
 
 template <class T>

@@ -184,8 +184,9 @@ GRAFT_DEVICE void update(const Rule& rule, const Entry<C>& entry, const Scalars<
   if (entry.state1 != nullptr) store(entry.state1 + i, state1);
 }
 
+// Left alone (0), ptxas takes 64 registers for a double's update as well, and spills one.
 template <class T, class E, class Rule, int Bytes>
-GRAFT_KERNEL(kThreads)
+GRAFT_KERNEL_RESIDENT(kThreads, sizeof(Compute<T>) == 8 ? 3 : 0)
 update_parameters(const Batch<E, Rule, Bytes> batch) {
   constexpr int V = kVectorLength<T>;
   Rule rule = batch.rule;
@@ -298,20 +299,24 @@ void update_batches(const Update& update, DType dtype, const Rule& rule, const S
   flush();
 }
 
-// Updates all parameters of dtype T by `rule`. By the clock always with the large list: its launches are replayed,
-// which costs the host nothing.
+// Updates all parameters of dtype T by `rule`, with the small list where it holds all: a launch's parameters are what
+// the host copies, what a graph's node keeps and what each block finds its entry in.
 template <class T, class Rule>
 void update_all(const Update& update, DType dtype, const Rule& rule, const Stream& stream) {
   using C = Compute<T>;
   const auto count =
       std::count_if(update.params.begin(), update.params.end(), [&](const auto& p) { return changes(p, dtype); });
   if (count == 0) return;
+  const auto with = [&]<class E>(E) {
+    if (count <= Batch<E, Rule, kSmallBatch>::kEntries)
+      update_batches<T, E, kSmallBatch>(update, dtype, rule, stream);
+    else
+      update_batches<T, E, kLargeBatch>(update, dtype, rule, stream);
+  };
   if (update.clock.defined())
-    update_batches<T, ClockedEntry<C>, kLargeBatch>(update, dtype, rule, stream);
-  else if (count <= Batch<FixedEntry<C>, Rule, kSmallBatch>::kEntries)
-    update_batches<T, FixedEntry<C>, kSmallBatch>(update, dtype, rule, stream);
+    with(ClockedEntry<C>{});
   else
-    update_batches<T, FixedEntry<C>, kLargeBatch>(update, dtype, rule, stream);
+    with(FixedEntry<C>{});
 }
 
 std::span<const OptimParam> list_of(const OptimParam* params, std::int64_t count) {

@@ -37,13 +37,12 @@ GRAFT_DEVICE Packed<T, N> load(const T* p) {
 template <int N, class T>
 GRAFT_DEVICE void store(T* p, const Packed<T, N>& value) {
   constexpr int piece = Packed<T, N>::kPiece;
-  auto* to = reinterpret_cast<Vector<T, piece>*>(p);
   GRAFT_UNROLL
   for (int i = 0; i < N / piece; ++i) {
     Vector<T, piece> part;
     GRAFT_UNROLL
     for (int j = 0; j < piece; ++j) part.at[j] = value.at[i * piece + j];
-    to[i] = part;
+    store_vector(p + i * piece, part);
   }
 }
 

@@ -7,6 +7,7 @@
 //
 // Within a plane positions are int: the host refuses planes of 2^31 positions and more. Offsets are 64-bit.
 #include <graft/kernels/api/contract.h>
+#include <graft/kernels/cuda/fast_divisor.cuh>
 #include <graft/kernels/cuda/packed.cuh>
 
 namespace graft::kernels::cuda {
@@ -14,18 +15,23 @@ namespace {
 
 constexpr int kThreads = 256;
 
+// Images as the threads of a launch go over them: runs of V channels, a plane's rows and columns.
+struct Images {
+  FastDivisor by_runs, by_plane, by_width;
+};
+
 struct Place {
   std::int64_t image;
   int row, column;
   std::int64_t channel;
 };
 
-// Where run `i` of V channels lies in images of (height, width, channels).
+// Where run `i` of V channels lies.
 template <int V>
-GRAFT_DEVICE Place place_of(std::int64_t i, std::int64_t channels, int height, int width) {
-  const std::int64_t runs = channels / V, pixel = i / runs, line = pixel / width, image = line / height;
-  return {image, static_cast<int>(line - image * height), static_cast<int>(pixel - line * width),
-          (i - pixel * runs) * V};
+GRAFT_DEVICE Place place_of(std::int64_t i, const Images& images) {
+  const std::int64_t pixel = images.by_runs.divide(i);
+  const Position at = position(pixel, images.by_plane, images.by_width);
+  return {at.n, at.row, at.col, (i - pixel * images.by_runs.divisor) * V};
 }
 
 GRAFT_DEVICE std::int64_t thread_number() { return static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; }
@@ -40,12 +46,19 @@ struct Range {
 struct Axis {
   int inputs, outputs;
   int kernel, stride, padding, dilation;
+  FastDivisor by_stride, by_dilation;
 
   GRAFT_DEVICE int start(int window) const { return window * stride - padding; }
   // The windows that reach over position `at` (with a dilation they need not see it).
   GRAFT_DEVICE Range windows_over(int at) const {
     const int padded = at + padding, reach = (kernel - 1) * dilation + 1;
-    return {padded < reach ? 0 : (padded - reach) / stride + 1, std::min(padded / stride + 1, outputs)};
+    return {padded < reach ? 0 : by_stride.divide(padded - reach) + 1,
+            std::min(by_stride.divide(padded) + 1, outputs)};
+  }
+  // Which tap of `window`, one of those over it, takes position `at`; -1: none, it lies between two.
+  GRAFT_DEVICE int tap_at(int at, int window) const {
+    const Split split_at = split(at - start(window), by_dilation);
+    return split_at.rest == 0 ? split_at.quotient : -1;
   }
 };
 
@@ -56,21 +69,26 @@ struct MaxPlan {
   Axis vertical, horizontal;
 };
 
-template <class T, int V>
+// A window of nothing but padding has its maximum nowhere.
+template <class Index>
+inline constexpr Index kNowhere = static_cast<Index>(-1);
+
+// Index: what names a place in a window, u8 or i32 (max_pool_index_dtype).
+template <class T, int V, class Index>
 GRAFT_KERNEL(kThreads)
-max_pool_windows(const T* __restrict__ x, T* __restrict__ y, std::int32_t* __restrict__ index, MaxPlan plan,
+max_pool_windows(const T* __restrict__ x, T* __restrict__ y, Index* __restrict__ index, MaxPlan plan, Images outputs,
                  std::int64_t count, bool relu) {
   using C = Compute<T>;
   const std::int64_t i = thread_number();
   if (i >= count) return;
   const Axis &rows = plan.vertical, &columns = plan.horizontal;
-  const Place at = place_of<V>(i, plan.channels, rows.outputs, columns.outputs);
+  const Place at = place_of<V>(i, outputs);
   const T* const plane = x + at.image * rows.inputs * columns.inputs * plan.channels + at.channel;
   const int h0 = rows.start(at.row), w0 = columns.start(at.column);
   C best[V];
-  std::int32_t best_at[V];
+  int best_at[V];
   GRAFT_UNROLL
-  for (int v = 0; v < V; ++v) best[v] = -INFINITY, best_at[v] = -1;
+  for (int v = 0; v < V; ++v) best[v] = -INFINITY, best_at[v] = kNowhere<Index>;
   bool first = true;
   for (int r = 0; r < rows.kernel; ++r) {
     const int h = h0 + r * rows.dilation;
@@ -78,59 +96,63 @@ max_pool_windows(const T* __restrict__ x, T* __restrict__ y, std::int32_t* __res
     for (int t = 0; t < columns.kernel; ++t) {
       const int w = w0 + t * columns.dilation;
       if (w < 0 || w >= columns.inputs) continue;
-      const int position = h * columns.inputs + w;
-      const Packed<T, V> value = load<V>(plane + position * plan.channels);
+      const int place = r * columns.kernel + t;
+      const Packed<T, V> value = load<V>(plane + (h * columns.inputs + w) * plan.channels);
       GRAFT_UNROLL
       for (int v = 0; v < V; ++v) {
         const C a = widen(value.at[v]);
         // The first position inside, then what is greater, or the first NaN.
         if (first || (!(a <= best[v]) && best[v] == best[v])) {
           best[v] = a;
-          best_at[v] = position;
+          best_at[v] = place;
         }
       }
       first = false;
     }
   }
   Packed<T, V> result;
-  Packed<std::int32_t, V> result_at;
+  Packed<Index, V> result_at;
   GRAFT_UNROLL
   for (int v = 0; v < V; ++v) {
     result.at[v] = narrow<T>(relu && best[v] < 0 ? C(0) : best[v]);
-    result_at.at[v] = best_at[v];
+    result_at.at[v] = static_cast<Index>(best_at[v]);
   }
   store(y + i * V, result);
   if (index != nullptr) store(index + i * V, result_at);
 }
 
 // Reads index (and gy) as often as windows overlap: 1 for 2x2/2, 2.25 for 3x3/2, mostly from the caches.
-template <class T, int V>
+template <class T, int V, class Index>
 GRAFT_KERNEL(kThreads)
-max_pool_gradient(const T* __restrict__ gy, const std::int32_t* __restrict__ index, const T* __restrict__ y,
-                  T* __restrict__ gx, MaxPlan plan, std::int64_t count) {
+max_pool_gradient(const T* __restrict__ gy, const Index* __restrict__ index, const T* __restrict__ y,
+                  T* __restrict__ gx, MaxPlan plan, Images inputs, std::int64_t count) {
   using C = Compute<T>;
   const std::int64_t i = thread_number();
   if (i >= count) return;
   const Axis &vertical = plan.vertical, &horizontal = plan.horizontal;
-  const Place at = place_of<V>(i, plan.channels, vertical.inputs, horizontal.inputs);
+  const Place at = place_of<V>(i, inputs);
   const Range rows = vertical.windows_over(at.row), columns = horizontal.windows_over(at.column);
-  const std::int32_t position = at.row * horizontal.inputs + at.column;
   const std::int64_t plane = at.image * vertical.outputs * horizontal.outputs * plan.channels + at.channel;
   C sum[V] = {};
   for (int p = rows.begin; p < rows.end; ++p) {
+    const int r = vertical.tap_at(at.row, p);
+    if (r < 0) continue;
     std::int64_t window = plane + (p * horizontal.outputs + columns.begin) * plan.channels;
     for (int q = columns.begin; q < columns.end; ++q, window += plan.channels) {
-      Packed<std::int32_t, V> from = load<V>(index + window);
+      const int t = horizontal.tap_at(at.column, q);
+      if (t < 0) continue;
+      const auto place = static_cast<Index>(r * horizontal.kernel + t);
+      Packed<Index, V> from = load<V>(index + window);
       const Packed<T, V> gradient = load<V>(gy + window);
       if (y != nullptr) {  // fused relu: closed unless positive or NaN
         const Packed<T, V> value = load<V>(y + window);
         GRAFT_UNROLL
         for (int v = 0; v < V; ++v)
-          if (widen(value.at[v]) <= 0) from.at[v] = -1;
+          if (widen(value.at[v]) <= 0) from.at[v] = kNowhere<Index>;
       }
       GRAFT_UNROLL
       for (int v = 0; v < V; ++v)
-        if (from.at[v] == position) sum[v] += widen(gradient.at[v]);
+        if (from.at[v] == place) sum[v] += widen(gradient.at[v]);
     }
   }
   Packed<T, V> result;
@@ -144,21 +166,22 @@ max_pool_gradient(const T* __restrict__ gy, const std::int32_t* __restrict__ ind
 // Which inputs along one axis an output averages, and which outputs an input is part of.
 struct AverageAxis : Axis {
   bool adaptive;
+  FastDivisor by_inputs, by_outputs;
 
   // first * a / b, rounded down or up.
-  GRAFT_DEVICE static int down(int first, int a, int b) {
-    return static_cast<int>(static_cast<std::int64_t>(first) * a / b);
+  GRAFT_DEVICE static int down(int first, int a, const FastDivisor& by_b) {
+    return static_cast<int>(by_b.divide(static_cast<std::int64_t>(first) * a));
   }
-  GRAFT_DEVICE static int up(int first, int a, int b) {
-    return static_cast<int>((static_cast<std::int64_t>(first) * a + b - 1) / b);
+  GRAFT_DEVICE static int up(int first, int a, const FastDivisor& by_b) {
+    return static_cast<int>(by_b.divide(static_cast<std::int64_t>(first) * a + by_b.divisor - 1));
   }
   GRAFT_DEVICE Range inputs_of(int p) const {
-    if (adaptive) return {down(p, inputs, outputs), up(p + 1, inputs, outputs)};
+    if (adaptive) return {down(p, inputs, by_outputs), up(p + 1, inputs, by_outputs)};
     return {std::max(start(p), 0), std::min(start(p) + kernel, inputs)};
   }
   // Adaptive: floor(p inputs / outputs) <= h < (p + 1) inputs / outputs, solved for p.
   GRAFT_DEVICE Range outputs_of(int h) const {
-    if (adaptive) return {down(h, outputs, inputs), up(h + 1, outputs, inputs)};
+    if (adaptive) return {down(h, outputs, by_inputs), up(h + 1, outputs, by_inputs)};
     return windows_over(h);
   }
 };
@@ -176,11 +199,11 @@ struct AveragePlan {
 
 template <class T, int V>
 GRAFT_KERNEL(kThreads)
-average_pool_windows(const T* __restrict__ x, T* __restrict__ y, AveragePlan a, std::int64_t count) {
+average_pool_windows(const T* __restrict__ x, T* __restrict__ y, AveragePlan a, Images outputs, std::int64_t count) {
   using C = Compute<T>;
   const std::int64_t i = thread_number();
   if (i >= count) return;
-  const Place at = place_of<V>(i, a.channels, a.vertical.outputs, a.horizontal.outputs);
+  const Place at = place_of<V>(i, outputs);
   const T* const plane = x + at.image * a.vertical.inputs * a.horizontal.inputs * a.channels + at.channel;
   const Range rows = a.vertical.inputs_of(at.row), columns = a.horizontal.inputs_of(at.column);
   C sum[V] = {};
@@ -203,16 +226,18 @@ average_pool_windows(const T* __restrict__ x, T* __restrict__ y, AveragePlan a, 
 // t / lanes, t / lanes + kThreads / lanes, ... of the window, then the first `lanes` threads add up the parts in order.
 template <class T, int V>
 GRAFT_KERNEL(kThreads)
-average_pool_large(const T* __restrict__ x, T* __restrict__ y, AveragePlan a, std::int64_t tiles, int lanes) {
+average_pool_large(const T* __restrict__ x, T* __restrict__ y, AveragePlan a, Images pixels, FastDivisor by_tiles,
+                   int lanes) {
   using C = Compute<T>;
   GRAFT_SHARED(parts, C[kThreads][V]);
-  const std::int64_t pixel = blockIdx.x / tiles;
+  const Split block = split(static_cast<int>(blockIdx.x), by_tiles);  // pixel, tile of channels
+  const std::int64_t pixel = block.quotient;
   const int slot = static_cast<int>(threadIdx.x) / lanes, slots = kThreads / lanes;
-  const std::int64_t run = blockIdx.x % tiles * lanes + static_cast<int>(threadIdx.x) % lanes;
+  const std::int64_t run = std::int64_t{block.rest} * lanes + static_cast<int>(threadIdx.x) % lanes;
   const bool active = run * V < a.channels;
-  const Place at = place_of<1>(pixel, 1, a.vertical.outputs, a.horizontal.outputs);
-  const T* const plane = x + at.image * a.vertical.inputs * a.horizontal.inputs * a.channels + run * V;
-  const Range rows = a.vertical.inputs_of(at.row), columns = a.horizontal.inputs_of(at.column);
+  const Position at = position(pixel, pixels.by_plane, pixels.by_width);
+  const T* const plane = x + at.n * a.vertical.inputs * a.horizontal.inputs * a.channels + run * V;
+  const Range rows = a.vertical.inputs_of(at.row), columns = a.horizontal.inputs_of(at.col);
   C sum[V] = {};
   const auto area = static_cast<unsigned>(rows.size() * columns.size()), width = static_cast<unsigned>(columns.size());
   for (unsigned t = slot; active && t < area; t += slots) {
@@ -239,11 +264,11 @@ average_pool_large(const T* __restrict__ x, T* __restrict__ y, AveragePlan a, st
 
 template <class T, int V>
 GRAFT_KERNEL(kThreads)
-average_pool_gradient(const T* __restrict__ gy, T* __restrict__ gx, AveragePlan a, std::int64_t count) {
+average_pool_gradient(const T* __restrict__ gy, T* __restrict__ gx, AveragePlan a, Images inputs, std::int64_t count) {
   using C = Compute<T>;
   const std::int64_t i = thread_number();
   if (i >= count) return;
-  const Place at = place_of<V>(i, a.channels, a.vertical.inputs, a.horizontal.inputs);
+  const Place at = place_of<V>(i, inputs);
   const T* const plane = gy + at.image * a.vertical.outputs * a.horizontal.outputs * a.channels + at.channel;
   const Range rows = a.vertical.outputs_of(at.row), columns = a.horizontal.outputs_of(at.column);
   C sum[V] = {};
@@ -277,7 +302,13 @@ LaunchConfig one_thread_each(std::int64_t count) {
 
 constexpr std::int64_t kIntLimit = std::numeric_limits<int>::max();
 
-// What positions in int need, besides the contract.
+// How the threads of a launch go over images like this one, V channels each.
+template <int V>
+Images images_of(const TensorRef& like) {
+  return {FastDivisor(like.shape[1] / V), FastDivisor(like.shape[2] * like.shape[3]), FastDivisor(like.shape[3])};
+}
+
+// What positions in int and the divisors need, besides the contract.
 template <class Args>
 Support supports(const Args& args, const TensorRef& x, const TensorRef& y, const PoolGeometry& g) {
   if (Support support = check_contract(args); !support.ok) return support;
@@ -287,6 +318,10 @@ Support supports(const Args& args, const TensorRef& x, const TensorRef& y, const
   c.require(x.shape[2] + 2 * g.padding_h <= kIntLimit && x.shape[3] + 2 * g.padding_w <= kIntLimit,
             "runs padded planes of less than 2^31 rows and columns, got padding (", g.padding_h, ", ", g.padding_w,
             ")");
+  c.require(x.shape[1] <= kIntLimit, "runs less than 2^31 channels, got ", x);
+  constexpr std::int64_t exact = std::int64_t{1} << 51;  // FastDivisor's limit, with room for a sum
+  c.require(x.shape[2] * y.shape[2] <= exact && x.shape[3] * y.shape[3] <= exact,
+            "runs rows and columns whose numbers, in times out, are at most 2^51, got ", x, " and ", y);
   return c.result();
 }
 
@@ -294,7 +329,9 @@ Support supports(const Args& args, const TensorRef& x, const TensorRef& y, const
 Axis axis_of(std::int64_t inputs, std::int64_t outputs, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
              std::int64_t dilation) {
   const auto clamped = [](std::int64_t value) { return static_cast<int>(std::min(value, kIntLimit)); };
-  return {clamped(inputs), clamped(outputs), clamped(kernel), clamped(stride), clamped(padding), clamped(dilation)};
+  return {clamped(inputs),      clamped(outputs),  clamped(kernel),
+          clamped(stride),      clamped(padding),  clamped(dilation),
+          FastDivisor(clamped(stride)), FastDivisor(clamped(dilation))};
 }
 
 MaxPlan max_plan_of(const TensorRef& x, const TensorRef& y, const PoolGeometry& g) {
@@ -302,13 +339,24 @@ MaxPlan max_plan_of(const TensorRef& x, const TensorRef& y, const PoolGeometry& 
           axis_of(x.shape[3], y.shape[3], g.kernel_w, g.stride_w, g.padding_w, g.dilation_w)};
 }
 
+// Calls f(Index{}) for what names the places of this geometry's windows.
+template <class F>
+void visit_index(const PoolGeometry& g, F&& f) {
+  if (max_pool_index_dtype(g) == DType::u8)
+    f(std::uint8_t{});
+  else
+    f(std::int32_t{});
+}
+
 void run_max_pool(const MaxPoolArgs& args, Stream& stream) {
   if (args.y.numel() == 0) return;
   const MaxPlan plan = max_plan_of(args.x, args.y, args.geometry);
   visit_channels(args.x, {args.x.data, args.y.data, args.index.data}, [&]<class T, int V>() {
-    const std::int64_t count = args.y.numel() / V;
-    launch("max_pool_forward", max_pool_windows<T, V>, one_thread_each(count), stream, args.x.as<T>(), args.y.as<T>(),
-           args.index.as<std::int32_t>(), plan, count, args.relu);
+    visit_index(args.geometry, [&]<class Index>(Index) {
+      const std::int64_t count = args.y.numel() / V;
+      launch("max_pool_forward", max_pool_windows<T, V, Index>, one_thread_each(count), stream, args.x.as<T>(),
+             args.y.as<T>(), args.index.as<Index>(), plan, images_of<V>(args.y), count, args.relu);
+    });
   });
 }
 
@@ -317,25 +365,27 @@ void run_max_pool_backward(const MaxPoolBackwardArgs& args, Stream& stream) {
   const MaxPlan plan = max_plan_of(args.gx, args.gy, args.geometry);
   const TensorRef y = args.relu ? args.y : TensorRef{};
   visit_channels(args.gx, {args.gy.data, args.index.data, y.data, args.gx.data}, [&]<class T, int V>() {
-    const std::int64_t count = args.gx.numel() / V;
-    launch("max_pool_backward", max_pool_gradient<T, V>, one_thread_each(count), stream, args.gy.as<T>(),
-           args.index.as<std::int32_t>(), y.as<T>(), args.gx.as<T>(), plan, count);
+    visit_index(args.geometry, [&]<class Index>(Index) {
+      const std::int64_t count = args.gx.numel() / V;
+      launch("max_pool_backward", max_pool_gradient<T, V, Index>, one_thread_each(count), stream, args.gy.as<T>(),
+             args.index.as<Index>(), y.as<T>(), args.gx.as<T>(), plan, images_of<V>(args.gx), count);
+    });
   });
+}
+
+AverageAxis average_axis(const Axis& axis, bool adaptive) {
+  return {axis, adaptive, FastDivisor(axis.inputs), FastDivisor(axis.outputs)};
 }
 
 AveragePlan average_of(const TensorRef& x, const TensorRef& y, const PoolGeometry& g) {
   const MaxPlan windows = max_plan_of(x, y, g);
-  return {windows.channels,
-          {windows.vertical, false},
-          {windows.horizontal, false},
+  return {windows.channels, average_axis(windows.vertical, false), average_axis(windows.horizontal, false),
           g.count_include_pad ? g.kernel_h * g.kernel_w : 0};
 }
 
 AveragePlan adaptive_average_of(const TensorRef& x, const TensorRef& y) {
-  return {x.shape[1],
-          {axis_of(x.shape[2], y.shape[2], 0, 1, 0, 1), true},
-          {axis_of(x.shape[3], y.shape[3], 0, 1, 0, 1), true},
-          0};
+  return {x.shape[1], average_axis(axis_of(x.shape[2], y.shape[2], 0, 1, 0, 1), true),
+          average_axis(axis_of(x.shape[3], y.shape[3], 0, 1, 0, 1), true), 0};
 }
 
 // From this many inputs a window on it is shared by the threads of a block.
@@ -350,14 +400,15 @@ void average(const char* name, const TensorRef& x, const TensorRef& y, const Ave
   visit_channels(x, {x.data, y.data}, [&]<class T, int V>() {
     const std::int64_t runs = a.channels / V, count = y.numel() / V;
     if (!large) {
-      launch(name, average_pool_windows<T, V>, one_thread_each(count), stream, x.as<T>(), y.as<T>(), a, count);
+      launch(name, average_pool_windows<T, V>, one_thread_each(count), stream, x.as<T>(), y.as<T>(), a,
+             images_of<V>(y), count);
       return;
     }
     int lanes = 1;
     while (lanes < kWarp && lanes < runs) lanes *= 2;
     const std::int64_t tiles = ceil_div<std::int64_t>(runs, lanes);
     launch(name, average_pool_large<T, V>, {.grid = dim3(blocks_for(count / runs * tiles, 1)), .block = dim3(kThreads)},
-           stream, x.as<T>(), y.as<T>(), a, tiles, lanes);
+           stream, x.as<T>(), y.as<T>(), a, images_of<V>(y), FastDivisor(tiles), lanes);
   });
 }
 
@@ -366,7 +417,8 @@ void average_backward(const char* name, const TensorRef& gy, const TensorRef& gx
   if (gx.numel() == 0) return;
   visit_channels(gx, {gy.data, gx.data}, [&]<class T, int V>() {
     const std::int64_t count = gx.numel() / V;
-    launch(name, average_pool_gradient<T, V>, one_thread_each(count), stream, gy.as<T>(), gx.as<T>(), a, count);
+    launch(name, average_pool_gradient<T, V>, one_thread_each(count), stream, gy.as<T>(), gx.as<T>(), a,
+           images_of<V>(gx), count);
   });
 }
 

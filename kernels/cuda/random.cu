@@ -34,7 +34,7 @@ GRAFT_DEVICE void store_chunk(T* y, std::int64_t first, std::int64_t left, bool 
       Vector<T, V> vector;
       GRAFT_UNROLL
       for (int k = 0; k < V; ++k) vector.at[k] = chunk.at[v + k];
-      *reinterpret_cast<Vector<T, V>*>(y + first + v) = vector;
+      store_vector(y + first + v, vector);
     }
   } else {
     GRAFT_UNROLL

@@ -4,10 +4,12 @@
 //                   contiguous. Serves every layout.
 //   reduce_columns  where outputs are contiguous and terms are not: threads side by side along the outputs.
 // Where there are few outputs with many terms, the terms are cut into chunks (by the shape alone) whose partial results
-// go to a workspace; reduce_finish combines them in double. Every thread restarts its accumulators each kRun steps, so
+// go to a workspace; the last block of each output's (ticket.cuh) combines them in double. Where that would be much for
+// one block, a second launch does it: reduce_finish. Every thread restarts its accumulators each kRun steps, so
 // that the error of a long sum grows with the length of a run and the number of runs, not with their product.
 #include <graft/kernels/cuda/rows.h>
 #include <graft/kernels/cuda/reduce.cuh>
+#include <graft/kernels/cuda/ticket.cuh>
 
 namespace graft::kernels::cuda {
 namespace {
@@ -79,12 +81,47 @@ struct Plan {
   bool vectors, per_warp;
 };
 
-// --- terms side by side ---------------------------------------------------------------------------------------------
+// --- partial results ------------------------------------------------------------------------------------------------
 
-/// parts (outputs, chunks), or nullptr: the results go to y.
+/// parts (outputs, chunks) of `count` outputs to y: a warp kTogether outputs at a time, its lanes along the chunks.
+template <class T, bool kMax>
+GRAFT_DEVICE void finish_outputs(const Accumulator<T>* parts, T* y, std::int64_t first, std::int64_t count,
+                                 const std::int64_t chunks, std::int64_t divisor) {
+  using W = Wide<Accumulator<T>>;
+  constexpr int kTogether = 4;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  for (std::int64_t o = static_cast<std::int64_t>(warp) * kTogether; o < count; o += kWarps * kTogether) {
+    W total[kTogether];
+    GRAFT_UNROLL
+    for (int k = 0; k < kTogether; ++k) total[k] = identity<kMax, W>();
+    for (std::int64_t i = lane; i < chunks; i += kWarp) GRAFT_UNROLL
+    for (int k = 0; k < kTogether; ++k)
+      if (o + k < count) total[k] = combine<kMax>(total[k], static_cast<W>(parts[(first + o + k) * chunks + i]));
+    GRAFT_UNROLL
+    for (int k = 0; k < kTogether; ++k)
+      total[k] = warp_reduce(total[k], [](W a, W b) { return combine<kMax>(a, b); });
+    GRAFT_UNROLL
+    for (int k = 0; k < kTogether; ++k)
+      if (lane == k && o + k < count) y[first + o + k] = result_of<T>(total[k], divisor);
+  }
+}
+
+constexpr int kFinished = 32;  // outputs a block of reduce_finish
+
 template <class T, bool kMax>
 GRAFT_KERNEL(kThreads)
-reduce_rows(const Plan plan, const T* __restrict__ x, T* __restrict__ y, Accumulator<T>* parts) {
+reduce_finish(const Accumulator<T>* parts, T* y, std::int64_t outputs, std::int64_t chunks, std::int64_t divisor) {
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kFinished;
+  finish_outputs<T, kMax>(parts, y, first, outputs - first < kFinished ? outputs - first : kFinished, chunks, divisor);
+}
+
+// --- terms side by side ---------------------------------------------------------------------------------------------
+
+/// parts (outputs, chunks), or nullptr: the results go to y. counters: one an output, or nullptr: parts stay.
+template <class T, bool kMax>
+GRAFT_KERNEL(kThreads)
+reduce_rows(const Plan plan, const T* __restrict__ x, T* __restrict__ y, Accumulator<T>* parts,
+            std::uint32_t* counters) {
   using A = Accumulator<T>;
   constexpr int n = kVectorLength<T>;
   GRAFT_SHARED(scratch, Accumulator<T>[kWarps]);
@@ -128,20 +165,24 @@ reduce_rows(const Plan plan, const T* __restrict__ x, T* __restrict__ y, Accumul
     GRAFT_UNROLL
     for (int w = 1; w < kWarps; ++w) total = combine<kMax>(total, scratch[w]);
   }
-  if (lane != 0 || !exists) return;
-  if (parts != nullptr)
-    parts[item] = total;
-  else
-    y[output] = result_of<T>(total, plan.divisor);
+  if (parts == nullptr) {
+    if (lane == 0 && exists) y[output] = result_of<T>(total, plan.divisor);
+    return;
+  }
+  if (lane == 0) parts[item] = total;  // a block an item
+  if (is_last_block_of_first_threads(counters + output, static_cast<unsigned>(plan.chunks)))
+    finish_outputs<T, kMax>(parts, y, output, 1, plan.chunks, plan.divisor);
 }
 
 // --- outputs side by side -------------------------------------------------------------------------------------------
 
 /// A block takes `across` * n columns and one chunk of rows: n columns a thread (neighbours where whole vectors can be
 /// read, else `across` apart), 256 / across rows at once. Blocks: tiles of columns, then chunks, then outer positions.
+/// counters: one a tile and outer position, or nullptr: parts stay.
 template <class T, bool kMax>
 GRAFT_KERNEL(kThreads)
-reduce_columns(const Plan plan, const T* __restrict__ x, T* __restrict__ y, Accumulator<T>* parts) {
+reduce_columns(const Plan plan, const T* __restrict__ x, T* __restrict__ y, Accumulator<T>* parts,
+               std::uint32_t* counters) {
   using A = Accumulator<T>;
   constexpr int n = kVectorLength<T>;
   constexpr int kEntries = kThreads * kVectorLength<T>;  // nvcc takes the product itself for a variable
@@ -194,24 +235,9 @@ reduce_columns(const Plan plan, const T* __restrict__ x, T* __restrict__ y, Accu
     else
       y[first_output + c] = result_of<T>(value, plan.divisor);
   }
-}
-
-// --- partial results ------------------------------------------------------------------------------------------------
-
-/// parts (outputs, chunks) to y: a warp an output.
-template <class T, bool kMax>
-GRAFT_KERNEL(kThreads)
-reduce_finish(const Accumulator<T>* __restrict__ parts, T* __restrict__ y, std::int64_t outputs, std::int64_t chunks,
-              std::int64_t divisor) {
-  using W = Wide<Accumulator<T>>;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const std::int64_t output = static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
-  W total = identity<kMax, W>();
-  if (output < outputs)
-    for (std::int64_t i = lane; i < chunks; i += kWarp)
-      total = combine<kMax>(total, static_cast<W>(parts[output * chunks + i]));
-  total = warp_reduce(total, [](W a, W b) { return combine<kMax>(a, b); });
-  if (lane == 0 && output < outputs) y[output] = result_of<T>(total, divisor);
+  if (counters != nullptr &&
+      is_last_block(counters + outer * plan.column_tiles + tile, static_cast<unsigned>(plan.chunks)))
+    finish_outputs<T, kMax>(parts, y, first_output, here, plan.chunks, plan.divisor);
 }
 
 // --- the host's side ------------------------------------------------------------------------------------------------
@@ -228,6 +254,9 @@ bool reads_vectors(const TensorRef& x, const Walk& inner, const Walk& other, boo
     if (other.strides[d] % n != 0) return false;
   return true;
 }
+
+/// Partial results that the last block of a tile combines; for more the other multiprocessors' help is worth a launch.
+constexpr std::int64_t kMostParts = 16384;
 
 /// Cuts the terms so that about 512 blocks have work, each of them `least` terms or more; chunks are multiples of 64.
 void cut(Plan& plan, std::int64_t blocks, std::int64_t least) {
@@ -266,17 +295,19 @@ void reduce(const ReduceArgs& args, const Stream& stream) {
     blocks = plan.per_warp ? ceil_div<std::int64_t>(plan.outputs, kWarps) : plan.outputs * plan.chunks;
   }
   const LaunchConfig config{.grid = dim3(blocks_for(blocks, 1)), .block = dim3(kThreads)};
-  const auto run = [&](A* parts) {
+  const auto run = [&](A* parts, std::uint32_t* counters) {
     if (columns)
-      launch("reduce_columns", reduce_columns<T, kMax>, config, stream, plan, x, y, parts);
+      launch("reduce_columns", reduce_columns<T, kMax>, config, stream, plan, x, y, parts, counters);
     else
-      launch("reduce_rows", reduce_rows<T, kMax>, config, stream, plan, x, y, parts);
+      launch("reduce_rows", reduce_rows<T, kMax>, config, stream, plan, x, y, parts, counters);
   };
-  if (plan.chunks == 1) return run(nullptr);
+  if (plan.chunks == 1) return run(nullptr, nullptr);
   const Workspace parts(static_cast<std::size_t>(plan.outputs * plan.chunks) * sizeof(A), stream);
-  run(parts.as<A>());
+  if (!columns || plan.across * n * plan.chunks <= kMostParts)
+    return run(parts.as<A>(), tickets(blocks / plan.chunks, stream));
+  run(parts.as<A>(), nullptr);
   launch("reduce_finish", reduce_finish<T, kMax>,
-         {.grid = dim3(blocks_for(plan.outputs, kWarps)), .block = dim3(kThreads)}, stream, parts.as<A>(), y,
+         {.grid = dim3(blocks_for(plan.outputs, kFinished)), .block = dim3(kThreads)}, stream, parts.as<A>(), y,
          plan.outputs, plan.chunks, plan.divisor);
 }
 

@@ -36,10 +36,6 @@ template <int V, class T>
 GRAFT_DEVICE Vector<T, V> load_vector(const T* p) {
   return *reinterpret_cast<const Vector<T, V>*>(p);
 }
-template <int V, class T>
-GRAFT_DEVICE void store_vector(T* p, const Vector<T, V>& value) {
-  *reinterpret_cast<Vector<T, V>*>(p) = value;
-}
 
 /// This thread's elements of a row of n (at most E Lanes, and a multiple of V); `otherwise` beyond its end.
 template <int Lanes, int V, int E, class T>

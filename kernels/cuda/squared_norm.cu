@@ -1,7 +1,7 @@
 // The sum of squares of many tensors, in double and in a fixed order. One launch takes a list of tensors: each block a
-// piece of one of them, its sum goes to a workspace. A last launch of one block adds the pieces.
+// piece of one of them, its sum goes to a workspace. The last block of the last launch (ticket.cuh) adds the pieces.
 #include <graft/kernels/cuda/rows.h>
-#include <graft/kernels/cuda/common.cuh>
+#include <graft/kernels/cuda/ticket.cuh>
 
 namespace graft::kernels::cuda {
 namespace {
@@ -16,7 +16,7 @@ struct List {
   DType dtype[kList];
   int size;
 };
-static_assert(sizeof(List) + 16 <= 4096, "kernel parameters");
+static_assert(sizeof(List) + 32 <= 4096, "kernel parameters");
 
 template <class T>
 GRAFT_DEVICE double sum_of_squares(const T* x, std::int64_t begin, std::int64_t end) {
@@ -42,7 +42,10 @@ GRAFT_DEVICE double sum_of_squares(const T* x, std::int64_t begin, std::int64_t 
   return sums[0] + sums[1];
 }
 
-GRAFT_KERNEL(kThreads) squared_norm_pieces(const List list, double* __restrict__ pieces) {
+/// Pieces of the list, after `done` of earlier launches. counter: nullptr but for the last launch, whose last block
+/// writes y.
+GRAFT_KERNEL(kThreads)
+squared_norm_pieces(const List list, double* pieces, std::int64_t done, std::uint32_t* counter, double* y) {
   GRAFT_SHARED(scratch, double[kThreads / kWarp]);
   const int block = static_cast<int>(blockIdx.x);
   int t = 0, beyond = list.size;  // the last tensor whose first block is not after this one
@@ -70,13 +73,10 @@ GRAFT_KERNEL(kThreads) squared_norm_pieces(const List list, double* __restrict__
       sum = sum_of_squares(static_cast<const float*>(list.data[t]), begin, end);
   }
   sum = block_reduce<kThreads>(sum, scratch, Add{});
-  if (threadIdx.x == 0) pieces[block] = sum;
-}
-
-GRAFT_KERNEL(kThreads) squared_norm_finish(const double* __restrict__ pieces, std::int64_t count, double* y) {
-  GRAFT_SHARED(scratch, double[kThreads / kWarp]);
-  double sum = 0;
-  for (std::int64_t i = threadIdx.x; i < count; i += kThreads) sum += pieces[i];
+  if (threadIdx.x == 0) pieces[done + block] = sum;
+  if (counter == nullptr || !is_last_block_of_first_threads(counter, gridDim.x)) return;
+  sum = 0;
+  for (std::int64_t i = threadIdx.x; i < done + gridDim.x; i += kThreads) sum += pieces[i];
   sum = block_reduce<kThreads>(sum, scratch, Add{});
   if (threadIdx.x == 0) *y = sum;
 }
@@ -85,12 +85,13 @@ void run_squared_norm(const SquaredNormArgs& args, Stream& stream) {
   std::int64_t total = 0;
   for (std::int64_t i = 0; i < args.count; ++i) total += ceil_div(args.tensors[i].numel(), kPiece);
   const Workspace pieces(static_cast<std::size_t>(total) * sizeof(double), stream);
+  if (total == 0) return runtime::set_bytes(args.y.data, 0, sizeof(double), stream);
   List list{};
   std::int64_t done = 0, blocks = 0;  // pieces of earlier launches, and of this list
   const auto flush = [&] {
-    if (list.size == 0) return;
-    launch("squared_norm_pieces", squared_norm_pieces, {.grid = dim3(blocks_for(blocks, 1)), .block = dim3(kThreads)},
-           stream, list, pieces.as<double>() + done);
+    const bool last = done + blocks == total;
+    launch("squared_norm", squared_norm_pieces, {.grid = dim3(blocks_for(blocks, 1)), .block = dim3(kThreads)}, stream,
+           list, pieces.as<double>(), done, last ? tickets(1, stream) : nullptr, args.y.as<double>());
     done += blocks;
     blocks = 0;
     list.size = 0;
@@ -103,11 +104,9 @@ void run_squared_norm(const SquaredNormArgs& args, Stream& stream) {
     list.first_block[list.size] = static_cast<std::int32_t>(blocks);
     list.dtype[list.size] = t.dtype;
     blocks += ceil_div(t.numel(), kPiece);
-    if (++list.size == kList) flush();
+    ++list.size;
+    if (list.size == kList || done + blocks == total) flush();
   }
-  flush();
-  launch("squared_norm_finish", squared_norm_finish, {.grid = dim3(1), .block = dim3(kThreads)}, stream,
-         pieces.as<double>(), total, args.y.as<double>());
 }
 
 }  // namespace

@@ -34,6 +34,7 @@ void batch_norm(const BatchNormArgs& args) {
   if (args.training) {
     write_if(running_mean, args.running_mean);
     write_if(running_var, args.running_var);
+    if (args.batches.defined()) ++*args.batches.as<std::int64_t>();
   }
 }
 

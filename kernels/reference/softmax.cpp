@@ -3,21 +3,22 @@
 namespace graft::kernels::reference {
 namespace {
 
-// The greatest of row i, and the sum of exp(x - greatest), which stays in range. Differences are taken from the
-// greatest and not from log(sum(exp(x))): rounded to double at the size of x, that would cost large values their last
-// digits.
+// The greatest of row i (NaN if one is), and the sum of exp(x - greatest), which stays in range. Differences are taken
+// from the greatest and not from log(sum(exp(x))): rounded to double at the size of x, that would cost large values
+// their last digits.
 struct RowSum {
   double greatest = -std::numeric_limits<double>::infinity();
   long double sum = 0;
 
   RowSum(const Array<double>& x, std::int64_t i) {
-    for (std::int64_t j = 0; j < x.shape[1]; ++j) greatest = x(i, j) > greatest ? x(i, j) : greatest;
+    for (std::int64_t j = 0; j < x.shape[1]; ++j)
+      if (x(i, j) > greatest || std::isnan(x(i, j))) greatest = x(i, j);
     for (std::int64_t j = 0; j < x.shape[1]; ++j) sum += std::exp(shifted(x(i, j)));
   }
   long double shifted(double value) const { return static_cast<long double>(value) - greatest; }
   /// log(sum(exp(x))) - value
   long double loss(double value) const { return std::log(sum) - shifted(value); }
-  double log_sum_exp() const { return static_cast<double>(greatest + std::log(sum)); }
+  double log_sum() const { return static_cast<double>(std::log(sum)); }
 };
 
 void softmax(const SoftmaxArgs& args) {
@@ -55,11 +56,12 @@ void cross_entropy(const CrossEntropyArgs& args) {
   const std::int64_t rows = logits.shape[0], classes = logits.shape[1];
   const Array<double> weights = read_or(args.class_weights, {classes}, 1);
   const double smoothing = args.label_smoothing;
-  Array<double> row_loss({rows}), row_lse({rows});
+  Array<double> row_loss({rows}), row_max({rows}), log_sum({rows});
   long double total_loss = 0, total_weight = 0;
   for (std::int64_t i = 0; i < rows; ++i) {
     const RowSum row(logits, i);
-    row_lse[i] = row.log_sum_exp();
+    row_max[i] = row.greatest;
+    log_sum[i] = row.log_sum();
     const std::int64_t target = targets[i];
     if (target == args.ignore_index) continue;
     check_target(args.name, i, target, classes, args.ignore_index);
@@ -75,16 +77,20 @@ void cross_entropy(const CrossEntropyArgs& args) {
     write(row_loss, args.loss);
   else
     store(args.loss, 0, static_cast<double>(args.reduction == Reduction::sum ? total_loss : total_loss / total_weight));
-  write(row_lse, args.log_sum_exp);
+  write(row_max, args.row_max);
+  write(log_sum, args.log_sum);
   store(args.scale, 0, args.reduction == Reduction::mean ? static_cast<double>(1 / total_weight) : 1);
 }
 
-// loss_i = a (lse - z_t) + sum_c b_c (lse - z_c), with a = (1 - s) w_t and b_c = s w_c / C; d lse / d z_c = p_c.
+// loss_i = a (lse - z_t) + sum_c b_c (lse - z_c), with lse = log(sum(exp(z))), a = (1 - s) w_t and b_c = s w_c / C;
+// d lse / d z_c = p_c = exp(z_c - lse) = exp((z_c - max) - log_sum).
 void cross_entropy_backward(const CrossEntropyBackwardArgs& args) {
-  const Array<double> logits = read(args.logits), lse = read(args.log_sum_exp), gy = read(args.gy);
+  const Array<double> logits = read(args.logits), row_max = read(args.row_max), log_sum = read(args.log_sum);
   const Array<std::int64_t> targets = read<std::int64_t>(args.targets);
   const std::int64_t rows = logits.shape[0], classes = logits.shape[1];
   const Array<double> weights = read_or(args.class_weights, {classes}, 1);
+  const bool per_row = args.reduction == Reduction::none;
+  const Array<double> gy = read_or(args.gy, per_row ? Shape{rows} : Shape{}, 1);
   const double scale = load(args.scale, 0);
   double all_weights = 0;
   for (double w : weights.values) all_weights += w;
@@ -94,10 +100,10 @@ void cross_entropy_backward(const CrossEntropyBackwardArgs& args) {
     const std::int64_t target = targets[i];
     if (target == args.ignore_index) continue;  // zero, also where scale is infinite
     check_target(args.name, i, target, classes, args.ignore_index);
-    const double g = scale * (args.reduction == Reduction::none ? gy[i] : gy[0]);
+    const double g = scale * gy[per_row ? i : 0];
     const double a = (1 - args.label_smoothing) * weights[target];
     for (std::int64_t c = 0; c < classes; ++c) {
-      const double p = std::exp(logits(i, c) - lse[i]);
+      const double p = std::exp((logits(i, c) - row_max[i]) - log_sum[i]);
       gx(i, c) = g * (p * (a + smooth * all_weights) - (c == target ? a : 0) - smooth * weights[c]);
     }
   }

@@ -254,6 +254,11 @@ void CachingAllocator::end_capture() {
   capture_pool_ = 0;
 }
 
+std::uint64_t CachingAllocator::capture_pool(StreamKey stream) {
+  const std::lock_guard lock(mutex_);
+  return capture_pool_ != 0 && source_.is_capturing(stream) ? capture_pool_ : 0;
+}
+
 void CachingAllocator::retire_pool(std::uint64_t pool) {
   const std::lock_guard lock(mutex_);
   std::vector<Block*> idle;

@@ -73,6 +73,8 @@ class CachingAllocator {
   /// From now on allocations on streams that are being captured come from a pool of their own, until end_capture.
   std::uint64_t begin_capture();
   void end_capture();
+  /// The pool of the capture that the stream takes part in; 0: of none.
+  std::uint64_t capture_pool(StreamKey stream);
   /// The graph that the pool belongs to is gone, and its work done: its memory is everybody's.
   void retire_pool(std::uint64_t pool);
 

@@ -6,6 +6,7 @@
 #include <graft/kernels/api/error.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
+#include <graft/kernels/runtime/tickets.h>
 
 namespace graft::runtime {
 
@@ -49,6 +50,7 @@ void check_cuda(int status, const char* call, const Stream& stream) {
     return;
   std::string more;
   if (is_sticky(status)) {
+    drop_tickets();
     more = "; a kernel failed while it ran, and the device cannot be used by this process any more";
     if (const std::string launches = recent_launches(stream); !launches.empty())
       more += cat("; ", launches, "; run with GRAFT_SYNC=1 to find which");

@@ -2,6 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
@@ -76,15 +77,24 @@ std::string dims(const std::array<unsigned, 3>& d) { return cat("(", d[0], ", ",
 
 }  // namespace
 
-int allow_shared_memory(const void* kernel, int device, std::size_t bytes) {
+int prepare_kernel(const void* kernel, int device, std::size_t dynamic_bytes) {
+  constexpr std::size_t kForAll = 48 * 1024;  // static and dynamic together
   static std::mutex mutex;
-  static std::map<std::pair<const void*, int>, std::size_t> allowed;
+  static std::map<std::pair<const void*, int>, std::size_t> allowed;  // dynamic bytes, of kernels that are loaded
   const std::lock_guard lock(mutex);
-  std::size_t& most = allowed[{kernel, device}];
-  if (bytes <= most) return cudaSuccess;
+  auto known = allowed.find({kernel, device});
+  if (known == allowed.end()) {
+    const OutsideCapture outside;  // the first question about a kernel loads it, under lazy loading
+    cudaFuncAttributes attributes{};
+    const cudaError_t status = cudaFuncGetAttributes(&attributes, kernel);
+    if (status != cudaSuccess) return status;
+    known = allowed.emplace(std::pair(kernel, device), kForAll - std::min(attributes.sharedSizeBytes, kForAll)).first;
+  }
+  if (dynamic_bytes <= known->second) return cudaSuccess;
+  const OutsideCapture outside;
   const cudaError_t status =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-  if (status == cudaSuccess) most = bytes;
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(dynamic_bytes));
+  if (status == cudaSuccess) known->second = dynamic_bytes;
   return status;
 }
 

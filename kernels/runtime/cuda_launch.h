@@ -30,9 +30,11 @@ class LaunchScope {
   TimedLaunch timed_;
 };
 
-/// Lets a kernel have this much dynamic shared memory on the device, beyond the 48 KiB that any may have. What it was
-/// allowed before stays allowed: another thread's launch or a graph may rely on it. A cudaError_t.
-int allow_shared_memory(const void* kernel, int device, std::size_t bytes);
+/// Makes a kernel ready for a launch on the device, which is current: loads it at its first, and where its static shared
+/// memory and this much dynamic go beyond the 48 KiB that any may have, opts in. What it was allowed before stays
+/// allowed: another thread's launch or a graph may rely on it. Also while the calling thread captures: neither is part
+/// of the capture. A cudaError_t.
+int prepare_kernel(const void* kernel, int device, std::size_t dynamic_bytes);
 
 /// Whether every launch is waited for, so that an error is found where it arises: GRAFT_SYNC=1 in the environment, or
 /// what was set last. Not while a graph is being captured.

@@ -12,6 +12,7 @@
 #include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/runtime/device_allocator.h>
 #include <graft/kernels/runtime/streams.h>
+#include <graft/kernels/runtime/tickets.h>
 
 namespace graft::runtime {
 namespace {
@@ -70,6 +71,7 @@ struct Graph::Impl {
     try {
       if (launched) launched->synchronize();
       if (exec != nullptr) cudaGraphExecDestroy(exec);
+      retire_tickets(device, pool);
       device_allocator(device).retire_pool(pool);
     } catch (const std::exception&) {  // the device is lost, and its memory with it
     }
@@ -120,6 +122,7 @@ GraphCapture::~GraphCapture() {
   if (dropped != nullptr) cudaGraphDestroy(dropped);
   try {
     device_allocator(stream_.device.index).end_capture();
+    retire_tickets(stream_.device.index, pool_);
     device_allocator(stream_.device.index).retire_pool(pool_);
   } catch (const std::exception&) {
   }

@@ -13,6 +13,7 @@
 #include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/runtime/device_allocator.h>
 #include <graft/kernels/runtime/faults.h>
+#include <graft/kernels/runtime/tickets.h>
 
 namespace graft::runtime {
 namespace {
@@ -68,6 +69,7 @@ OwnedStream::~OwnedStream() {
   const OutsideCapture outside;  // of another stream, by this thread
   try_make_current(stream_.device.index);
   cudaStreamSynchronize(native(stream_));
+  retire_tickets(stream_);
   try {
     device_allocator(stream_.device.index).hand_over(stream_.native, default_stream(stream_.device.index).native);
   } catch (const std::exception&) {  // the device is lost, and its memory with it

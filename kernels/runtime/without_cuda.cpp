@@ -8,6 +8,7 @@
 #include <graft/kernels/runtime/profile.h>
 #include <graft/kernels/runtime/streams.h>
 #include <graft/kernels/runtime/tensor_map.h>
+#include <graft/kernels/runtime/tickets.h>
 
 namespace graft {
 
@@ -96,6 +97,7 @@ TensorMap make_im2col_map(const TensorLayout&, const Im2col&, Swizzle) { refuse(
 
 FaultRecord* fault_record(int) { refuse(); }
 void check_faults(int) {}
+std::uint32_t* ticket_counters(std::int64_t, const Stream&) { refuse(); }
 void set_synchronous_launches(bool) {}
 bool synchronous_launches() { return false; }
 LaunchScope::LaunchScope(const char* kernel, const Stream& stream) : kernel_(kernel), stream_(stream) { refuse(); }

@@ -1,6 +1,7 @@
 // cp.async: a thread's copies from global to shared memory, in groups. Eager, a copy happens when it is issued; lazy,
 // when the thread waits for its group. And the two halves of an atomic operation.
 #include <graft/kernels/simt/group.h>
+#include <graft/kernels/simt/memory.h>
 
 namespace graft::simt {
 namespace {
@@ -83,11 +84,19 @@ void drop_cp_async(const Thread& thread) {
 
 // --- atomics --------------------------------------------------------------------------------------------------------
 
-std::uint64_t atomic_load(void* p, int bytes, Loc where) {
+void device_fence(Loc where) {
+  if (omitted(where, "__threadfence")) return;
+  if (checker::enabled()) checker::device_fence();
+}
+
+std::uint64_t atomic_load(void* p, int bytes, bool between_blocks, Loc where) {
   if (reinterpret_cast<std::uintptr_t>(p) % static_cast<unsigned>(bytes) != 0)
     refuse(where, "atomic operation on ", bytes, " bytes at an address that is not a multiple of ", bytes,
            " (misaligned)");
-  if (checker::enabled()) checker::atomic(p, static_cast<std::size_t>(bytes), where);
+  if (checker::enabled()) {
+    checker::atomic(p, static_cast<std::size_t>(bytes), where);
+    if (between_blocks && is_device_address(p)) checker::draw(p);
+  }
   std::uint64_t value = 0;
   std::memcpy(&value, p, static_cast<std::size_t>(bytes));
   return value;

@@ -66,6 +66,7 @@ void all_meet() {
   Knowledge& k = knowledge();
   const bool new_serial = k.top >= kLastClock / 2;
   if (watch.has_agents && !new_serial) share_knowledge_of_agents();
+  if (!k.drawn.empty()) share_drawn();
   if (new_serial) {
     next_serial();
     k.top = 0;
@@ -146,6 +147,7 @@ void grid_begin(const LaunchDims& dims) {
   watch.bytes = reservation().bytes;
   watch.launch_serial = watch.serial + 1;
   begin_groups(dims, watch.launch_serial);
+  begin_launch_tickets();
 }
 
 void grid_end() { watch.bytes = 0; }
@@ -168,6 +170,7 @@ void block_begin(std::uint64_t first_block, unsigned, unsigned threads) {
   k.overlaid = false;
   k.objects.clear();
   begin_agents();
+  begin_group_tickets();
   watch.next_set = 0;
   forget_sets();
   running(0);
@@ -193,7 +196,7 @@ Vector& known_by(const void* object) {
   Knowledge& k = knowledge();
   Knowledge::Object* o = find_object(object);
   if (o == nullptr) {
-    k.objects.push_back({object, nullptr});
+    k.objects.push_back({object, nullptr, nullptr});
     o = &k.objects.back();
   }
   // The vector is written in place unless some thread has taken it over.
@@ -207,9 +210,11 @@ void pass_on(const void* from, const void* to) {
   Knowledge::Object* const o = find_object(from);
   if (o == nullptr) return;
   const SharedVector known = std::move(o->known);
+  const SharedDrawn drawn = std::move(o->drawn);
   *o = std::move(k.objects.back());
   k.objects.pop_back();
   raise(known_by(to), *known);
+  if (drawn != nullptr) find_object(to)->drawn = both(find_object(to)->drawn, drawn);
 }
 
 void learn(const SharedVector& known, unsigned thread) {
@@ -245,6 +250,11 @@ void join(std::span<const unsigned> threads) {
   if (threads.size() == watch.first_agent) return join_all();
   if (threads.size() < 2) return;
   const std::uint32_t now = tick();
+  if (!k.drawn.empty()) {
+    SharedDrawn drawn;
+    for (const unsigned t : threads) drawn = both(drawn, k.drawn[t]);
+    for (const unsigned t : threads) k.drawn[t] = drawn;
+  }
   const unsigned warp = threads[0] / 32;
   std::uint32_t lanes = 0;
   bool alike = true;
@@ -280,12 +290,18 @@ void join(std::span<const unsigned> threads) {
 void release(const void* object, unsigned thread) {
   const std::uint32_t now = tick();
   add_knowledge(known_by(object), thread, true);
-  knowledge().clock[thread] = now;
+  Knowledge& k = knowledge();
+  if (!k.drawn.empty()) find_object(object)->drawn = both(find_object(object)->drawn, k.drawn[thread]);
+  k.clock[thread] = now;
   refresh();
 }
 
 void acquire(const void* object, unsigned thread) {
-  if (const Knowledge::Object* const o = find_object(object)) learn(o->known, thread);
+  const Knowledge::Object* const o = find_object(object);
+  if (o == nullptr) return;
+  Knowledge& k = knowledge();
+  if (!k.drawn.empty()) k.drawn[thread] = both(k.drawn[thread], o->drawn);
+  learn(o->known, thread);
 }
 
 // --- accesses that the emulator performs ----------------------------------------------------------------------------

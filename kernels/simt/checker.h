@@ -51,6 +51,12 @@ bool knows(std::uint64_t moment);
 /// What object `from` holds goes to `to`; `from` is as new.
 void pass_on(const void* from, const void* to);
 
+/// Order between blocks, as between any threads of the device (checker_tickets.cpp): what the running thread knows at a
+/// device_fence, its atomic operations after it say; what its atomic operations before a fence have read of that, it
+/// knows after the fence. `p` is an address of device memory; each operation counts as one that changes it.
+void device_fence();
+void draw(const void* p);
+
 /// All threads of a block of the group have returned: whatever others do to its shared memory must have happened
 /// before.
 void block_leaves(unsigned rank);

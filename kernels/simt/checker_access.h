@@ -78,6 +78,35 @@ struct Access {
 [[noreturn]] void report_race(const Access& access, Moment earlier, Place earlier_place, bool earlier_reads);
 void more_sets(std::size_t words);
 
+// Cell::other: a serial number and a bit, or, where tickets may order it, a moment that is kept here: kOtherMoment + its
+// number. A cell's number below the first is of an earlier launch.
+inline constexpr std::uint32_t kOtherMoment = 0x80000000u;
+struct OtherMoments {
+  std::uint32_t first = 0;
+  std::vector<Moment> moments;
+};
+OtherMoments& other_moments();
+/// What Cell::other says of a read by another block.
+std::uint32_t other_read(Moment read);
+inline Moment other_moment(std::uint32_t other) {
+  if ((other & kOtherMoment) == 0) return Moment{other >> 1} << kSerialBit;
+  const OtherMoments& kept = other_moments();
+  const std::uint32_t number = other - kOtherMoment;
+  return number < kept.first ? 0 : kept.moments[number - kept.first];
+}
+inline std::uint32_t other_serial(std::uint32_t other) {
+  return (other & kOtherMoment) == 0 ? other >> 1 : serial_of(other_moment(other));
+}
+inline bool other_is_atomic(std::uint32_t other) { return (other & (kOtherMoment | 1)) == 1; }
+bool other_known_by_ticket(std::uint32_t other);
+
+/// Whether a ticket orders this moment, of whatever block of the launch, before the running thread's present. Asked
+/// where nothing else does.
+bool known_by_ticket(Moment earlier);
+/// The same for all that a block did, of which only the serial number was kept: whether the block has drawn a ticket
+/// since, of which the running thread knows.
+bool known_by_ticket_of(std::uint32_t serial);
+
 /// Asynchronous reads see ordinary writes only behind a fence: whether the write at this moment has one.
 bool is_fenced(Moment write);
 /// The running thread touches what lies between its registers that wgmma works on.
@@ -164,7 +193,7 @@ template <Kind kind>
   if (serial_of(write) >= oldest) {
     const bool atomics = kind == Kind::atomic && (write & kFlag) != 0;
     if (!atomics) {
-      if (serial_of(write) < w.group_serial || !happened_before(write))
+      if ((serial_of(write) < w.group_serial || !happened_before(write)) && !known_by_ticket(write))
         report_race(access, write, cell.write_site, false);
     } else if (serial_of(write) < w.group_serial) {
       cell.other = serial_of(write) << 1 | 1;
@@ -175,10 +204,11 @@ template <Kind kind>
   const bool read_now = serial_of(read) >= w.group_serial;
   const bool read_elsewhere = !read_now && serial_of(read) >= oldest && read != 0;
   if (kind == Kind::read) {
-    if (cell.other & 1 && cell.other >> 1 >= oldest && cell.other >> 1 < w.group_serial)
+    if (other_is_atomic(cell.other) && cell.other >> 1 >= oldest && cell.other >> 1 < w.group_serial &&
+        !other_known_by_ticket(cell.other))
       report_race(access, Moment{cell.other >> 1} << kSerialBit | kFlag, cell.other_site, false);
     if (read_elsewhere) {
-      cell.other = serial_of(read) << 1;
+      cell.other = other_read(read);
       cell.other_site = cell.read_site;
     }
     if (!read_now)
@@ -191,11 +221,12 @@ template <Kind kind>
     return;
   }
 
-  // a change: against the reads since the last one
-  if (read_elsewhere) report_race(access, read, cell.read_site, true);
+  // a change: against the reads since the last one. Of the blocks that have read the cell, the last two are known.
+  if (read_elsewhere && !((read & kFlag) == 0 ? known_by_ticket(read) : known_by_ticket_of(serial_of(read))))
+    report_race(access, read, cell.read_site, true);
   if (read_now) {
     if ((read & kFlag) == 0) {
-      if (!happened_before(read)) report_race(access, read, cell.read_site, true);
+      if (!happened_before(read) && !known_by_ticket(read)) report_race(access, read, cell.read_site, true);
     } else if (!is_history(read)) {
       const unsigned reader = unordered_reader(read);
       if (reader != kMostThreads)
@@ -204,15 +235,17 @@ template <Kind kind>
       drop_set(read);
     }
   }
-  if (cell.other >> 1 >= oldest && cell.other >> 1 < w.group_serial && !(kind == Kind::atomic && (cell.other & 1)))
-    report_race(access, Moment{cell.other >> 1} << kSerialBit, cell.other_site, (cell.other & 1) == 0);
+  if (const std::uint32_t other = other_serial(cell.other);
+      other >= oldest && other < w.group_serial && !(kind == Kind::atomic && other_is_atomic(cell.other)) &&
+      !other_known_by_ticket(cell.other))
+    report_race(access, other_moment(cell.other), cell.other_site, !other_is_atomic(cell.other));
   cell.write = kind == Kind::atomic ? w.now | kFlag : w.now;
   cell.write_site = access.place;
   cell.read = 0;
 }
 
 inline bool is_void(const Cell& cell, std::uint32_t oldest) {
-  return serial_of(cell.write) < oldest && serial_of(cell.read) < oldest && cell.other >> 1 < oldest;
+  return serial_of(cell.write) < oldest && serial_of(cell.read) < oldest && other_serial(cell.other) < oldest;
 }
 
 /// Makes a word's cells fit an access of `split` (kSplitHalves or kSplitBytes) grain; returns the word's grain.

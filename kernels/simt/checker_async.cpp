@@ -92,6 +92,7 @@ Operation begin(unsigned agent) {
   add_knowledge(*known, issuer, true);
   k.clock[number] = (*known)[number] = clock;
   k.issuer[agent] = issuer;
+  if (!k.drawn.empty()) k.drawn[number] = k.drawn[issuer];
   k.clock[issuer] = tick();  // what the issuer does from here on is not known to the operation
   issuing_thread = issuer;
   watch.thread = number;

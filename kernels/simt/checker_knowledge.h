@@ -16,6 +16,13 @@ struct SharedRange {
   std::size_t bytes;
 };
 
+/// What is known of other blocks, by tickets: of each address that atomic operations draw from, how many of its
+/// releases (checker_tickets.cpp). Sorted by address number.
+struct Drawn {
+  std::uint32_t address, count;
+};
+using SharedDrawn = std::shared_ptr<const std::vector<Drawn>>;
+
 struct Knowledge {
   std::uint32_t top = 0;  // the number of the last synchronisation
   Vector clock;           // of each thread and agent
@@ -25,6 +32,7 @@ struct Knowledge {
   struct Object {
     const void* address;
     SharedVector known;
+    SharedDrawn drawn;
   };
   std::vector<Object> objects;  // mbarriers and the like; few
   // Asynchronous operations.
@@ -36,6 +44,8 @@ struct Knowledge {
     std::size_t bytes = 0;
   };
   std::vector<Box> registers;  // of each thread
+  // Of each thread and agent, what it has learnt by tickets. Empty as long as nobody of the group has drawn any.
+  std::vector<SharedDrawn> drawn;
 };
 Knowledge& knowledge();
 
@@ -59,5 +69,13 @@ void learn(const SharedVector& known, unsigned thread);
 
 /// A group begins.
 void begin_agents();
+
+// --- tickets --------------------------------------------------------------------------------------------------------
+
+void begin_launch_tickets();
+void begin_group_tickets();
+SharedDrawn both(const SharedDrawn& a, const SharedDrawn& b);
+/// All threads know what any of them has learnt.
+void share_drawn();
 
 }  // namespace graft::simt::checker

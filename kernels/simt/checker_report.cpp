@@ -187,7 +187,7 @@ void say_race(const Access& access, Moment earlier, Place earlier_place, bool ea
            : was_atomic  ? "atomic change"
                          : "write") +
           " at " + resolve(earlier_place).text + " by " + name_of(earlier, is_set) +
-          (elsewhere ? ": blocks of one launch are not ordered" : ": nothing orders the two");
+          (elsewhere ? ": blocks of one launch are not ordered but by tickets and their fences" : ": nothing orders the two");
   report_failure(where.loc, text);
 }
 
@@ -220,6 +220,7 @@ void begin_groups(const LaunchDims& dims, std::uint32_t first_serial) {
   tables().blocks.clear();
 }
 void group_is(std::uint64_t first_block) { tables().block = first_block; }
+std::uint64_t first_block_of(std::uint32_t serial) { return tables().blocks[serial - tables().first_serial]; }
 void note_group(std::uint32_t serial) { tables().blocks.resize(serial - tables().first_serial + 1, tables().block); }
 
 void report_state(const Access& access) {

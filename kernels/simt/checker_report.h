@@ -36,5 +36,6 @@ std::string text_of(Place place);
 void begin_groups(const LaunchDims& dims, std::uint32_t first_serial);
 void group_is(std::uint64_t first_block);
 void note_group(std::uint32_t serial);
+std::uint64_t first_block_of(std::uint32_t serial);
 
 }  // namespace graft::simt::checker

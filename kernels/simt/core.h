@@ -99,6 +99,8 @@ struct LaunchDims {
   std::size_t smem = 0;  // dynamic shared memory in bytes
   dim3 cluster{1};
   const char* name = "kernel";
+  const void* kernel = nullptr;  // the function: what a host opts in to more shared memory
+  std::size_t shared_limit = 0;  // of static and dynamic bytes together; set by enqueue_launch
 };
 
 /// Runs body() for every thread of the grid and returns when all have; on an error last_report() tells. Host threads
@@ -111,6 +113,8 @@ int enqueue(void* stream, std::function<void()> operation, const char* what);
 
 // --- shared memory --------------------------------------------------------------------------------------------------
 
+/// The most bytes of static variables that a block had since the last call.
+std::size_t take_static_bytes();
 /// The block's variable that `key` names, made at its first use.
 void* static_shared(const void* key, std::size_t bytes, std::size_t alignment);
 /// The launch's dynamic shared memory, 1024-byte aligned.

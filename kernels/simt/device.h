@@ -27,8 +27,8 @@ inline int __syncthreads_or(int predicate, SIMT_SITE) {
 }
 inline void __syncwarp(unsigned mask = 0xffffffffu, SIMT_SITE) { graft::simt::warp_barrier(mask, SIMT_LOC); }
 
-// One host thread runs the whole grid, in program order: fences have nothing to do.
-inline void __threadfence() {}
+// One host thread runs the whole grid, in program order: fences have nothing to do but to tell the checker.
+inline void __threadfence(SIMT_SITE) { graft::simt::device_fence(SIMT_LOC); }
 inline void __threadfence_block() {}
 inline void __threadfence_system() {}
 

@@ -55,8 +55,12 @@ void warp_mma(MmaType type, float* d, const std::uint32_t* a, const std::uint32_
 
 // --- memory ---------------------------------------------------------------------------------------------------------
 
-/// The two halves of an atomic operation on 2, 4 or 8 bytes; nothing runs between them.
-std::uint64_t atomic_load(void* p, int bytes, Loc where);
+/// Of device scope.
+void device_fence(Loc where);
+
+/// The two halves of an atomic operation on 2, 4 or 8 bytes; nothing runs between them. `between_blocks`: its scope is
+/// the device or the system, so that with fences it orders blocks.
+std::uint64_t atomic_load(void* p, int bytes, bool between_blocks, Loc where);
 void atomic_store(void* p, int bytes, std::uint64_t value);
 
 /// The address of shared memory as PTX sees it: an offset in the window of the cluster; a block's own starts at its
@@ -64,6 +68,8 @@ void atomic_store(void* p, int bytes, std::uint64_t value);
 std::uint32_t shared_address(const void* p);
 /// The same place in the shared memory of the cluster's block `rank`.
 void* map_shared(const void* p, unsigned rank, Loc where);
+/// Refuses a pointer to shared memory: what `what` writes to is global.
+void require_global(const void* p, const char* what, Loc where);
 
 void cp_async(void* to, const void* from, int bytes, int source_bytes, Loc where);
 void cp_async_commit();

@@ -11,6 +11,7 @@
 
 #include <graft/kernels/simt/checker_access.h>
 #include <graft/kernels/simt/checker_report.h>
+#include <graft/kernels/simt/symbolize.h>
 
 #include <string>
 #include <type_traits>
@@ -47,7 +48,7 @@ struct TypeMismatch {
   unsigned char log_alignment, access;
 };
 
-void misaligned(const TypeMismatch& data, std::uintptr_t p) {
+void misaligned(const TypeMismatch& data, std::uintptr_t p, const void* caller) {
   if (p - watch.begin >= watch.bytes) return;
   {
     const std::size_t alignment = std::size_t{1} << data.log_alignment;
@@ -55,7 +56,13 @@ void misaligned(const TypeMismatch& data, std::uintptr_t p) {
     const std::string text = std::string("misaligned: ") + (data.access < 4 ? verbs[data.access] : "use of ") +
                              data.type->name + " at an address that is " + std::to_string(p % alignment) +
                              " bytes past a multiple of " + std::to_string(alignment);
-    graft::simt::report_failure({data.where.file, static_cast<int>(data.where.line)}, text);
+    graft::simt::SourcePlace place{data.where.file, static_cast<int>(data.where.line)};
+    if (place.file.find("kernels/simt/") != std::string::npos) {  // an instruction's stand-in: whose?
+      const auto found = graft::simt::source_place(reinterpret_cast<std::uintptr_t>(caller));
+      if (!found.file.empty()) place = found;
+    }
+    graft::simt::report_failure({place.file.c_str(), place.line},
+                                place.caller.empty() ? text : text + " (in " + place.caller + ")");
   }
   graft::simt::abandon_thread();
 }
@@ -128,7 +135,7 @@ GRAFT_ATOMIC(64, std::uint64_t)
 void __tsan_atomic_thread_fence(int) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 void __tsan_atomic_signal_fence(int) {}
 
-void __ubsan_handle_type_mismatch_v1(const TypeMismatch* data, std::uintptr_t p) { misaligned(*data, p); }
+void __ubsan_handle_type_mismatch_v1(const TypeMismatch* data, std::uintptr_t p) { misaligned(*data, p, CALLER); }
 void __ubsan_handle_alignment_assumption(void*, std::uintptr_t, std::uintptr_t, std::uintptr_t) {}
 
 }  // extern "C"

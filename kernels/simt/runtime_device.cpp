@@ -264,11 +264,12 @@ cudaError_t CUDARTAPI cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks,
 cudaError_t CUDARTAPI cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value) {
   GRAFT_SIMT_ENTER();
   if (function == nullptr) return remember(cudaErrorInvalidDeviceFunction);
-  if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize &&
-      (value < 0 || static_cast<std::size_t>(value) > options().shared_limit))
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+  if (value < 0 || static_cast<std::size_t>(value) > options().shared_limit)
     return refuse(cudaErrorInvalidValue, std::to_string(value) +
                                              " bytes of shared memory were asked for, a block may have " +
                                              std::to_string(options().shared_limit));
+  allow_dynamic_shared(function, static_cast<std::size_t>(value));
   return cudaSuccess;
 }
 
@@ -279,6 +280,7 @@ cudaError_t CUDARTAPI cudaFuncGetAttributes(cudaFuncAttributes* attributes, cons
   *attributes = {};
   attributes->maxThreadsPerBlock = 1024;
   attributes->binaryVersion = attributes->ptxVersion = major() * 10;
+  attributes->sharedSizeBytes = static_shared_of(function);
   attributes->maxDynamicSharedSizeBytes = static_cast<int>(options().shared_limit);
   return cudaSuccess;
 }

@@ -1,10 +1,13 @@
-// Launches: the device's limits, and the way of a grid into a stream.
+// Launches: the device's limits, what a kernel has been allowed beyond them, and the way of a grid into a stream.
 //
-// Dynamic shared memory above 48 KB must be opted into on a real device, kernel by kernel. Here all that a block may
-// have counts as opted in: launch.cuh is the only launcher, its other half always opts in, and a kernel's name is all
-// that it tells the emulator.
+// Static and dynamic shared memory of more than 48 KB together must be opted into, kernel by kernel. A kernel's static
+// variables become known here only when its first block makes them. Where they are known a launch that has not opted in
+// is refused as on a device; where not, the block that makes one too many is reported.
 #include <graft/kernels/simt/checker.h>
 #include <graft/kernels/simt/runtime_state.h>
+
+#include <algorithm>
+#include <map>
 
 namespace graft::simt {
 namespace {
@@ -12,6 +15,17 @@ namespace {
 using namespace runtime;
 
 std::string text(const dim3& d) { return std::to_string(d.x) + "x" + std::to_string(d.y) + "x" + std::to_string(d.z); }
+
+constexpr std::size_t kForAll = 48 * 1024;
+
+struct Function {
+  std::size_t statics = 0, dynamic = 0;  // static bytes seen, dynamic ones allowed
+  bool ran = false, opted_in = false;
+};
+std::map<const void*, Function>& functions() {
+  static auto* const all = new std::map<const void*, Function>;
+  return *all;
+}
 
 struct Refusal {
   cudaError_t error = cudaSuccess;
@@ -33,6 +47,15 @@ Refusal refusal_of(const LaunchDims& dims) {
   if (dims.smem > options().shared_limit)
     return {cudaErrorInvalidValue, "a block may have " + std::to_string(options().shared_limit) +
                                        " bytes of shared memory, not " + std::to_string(dims.smem)};
+  if (const Function& function = functions()[dims.kernel]; function.opted_in) {
+    if (dims.smem > function.dynamic)
+      return {cudaErrorInvalidValue, "the kernel opted in to " + std::to_string(function.dynamic) +
+                                         " bytes of dynamic shared memory, not " + std::to_string(dims.smem)};
+  } else if (function.statics + dims.smem > kForAll) {
+    return {cudaErrorInvalidValue, std::to_string(function.statics) + " bytes of static and " +
+                                       std::to_string(dims.smem) +
+                                       " of dynamic shared memory are more than 48 KB and were not opted in to"};
+  }
   if (std::uint64_t{cluster.x} * cluster.y * cluster.z > 8)
     return {cudaErrorInvalidClusterSize, "a cluster of at most 8 blocks is possible"};
   if (grid.x % cluster.x != 0 || grid.y % cluster.y != 0 || grid.z % cluster.z != 0)
@@ -45,11 +68,28 @@ void run(const LaunchDims& dims, const std::string& name, const std::function<vo
   checker::set_active(options().check);
   LaunchDims named = dims;
   named.name = name.c_str();
+  take_static_bytes();
   run_grid(named, body);
+  if (dims.kernel != nullptr) {
+    Function& function = functions()[dims.kernel];
+    function.statics = std::max(function.statics, take_static_bytes());
+    function.ran = true;
+  }
   if (!last_report().empty()) fail_for_good(last_report());
 }
 
 }  // namespace
+
+void runtime::allow_dynamic_shared(const void* kernel, std::size_t bytes) {
+  Function& function = functions()[kernel];
+  function.opted_in = true;
+  function.dynamic = bytes;
+}
+
+std::size_t runtime::static_shared_of(const void* kernel) {
+  const auto found = functions().find(kernel);
+  return found != functions().end() && found->second.ran ? found->second.statics : kForAll;
+}
 
 int enqueue(void* stream, std::function<void()> operation, const char* what) {
   GRAFT_SIMT_ENTER();
@@ -69,7 +109,9 @@ int enqueue_launch(void* stream, const LaunchDims& dims, std::function<void()> b
     if (target->capture != nullptr) invalidate(*target->capture, why);
     return refuse(refusal.error, why);
   }
-  const auto work = [dims, name, body = std::move(body)] { run(dims, name, body); };
+  LaunchDims allowed = dims;
+  allowed.shared_limit = functions()[dims.kernel].opted_in ? options().shared_limit : kForAll;
+  const auto work = [allowed, name, body = std::move(body)] { run(allowed, name, body); };
   return queue(*target, work, cudaGraphNodeTypeKernel, name.c_str());
 }
 

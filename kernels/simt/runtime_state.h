@@ -64,6 +64,13 @@ void make_context();
 /// objects free is known to be freed.
 bool is_unloading();
 
+// --- what a kernel may have (runtime_launch.cpp) ---------------------------------------------------------------------
+
+/// It opts in to so many bytes of dynamic shared memory.
+void allow_dynamic_shared(const void* kernel, std::size_t bytes);
+/// Bytes of its static shared variables: those that its blocks have made, all that there may be as long as none ran.
+std::size_t static_shared_of(const void* kernel);
+
 // --- tasks and streams (runtime_stream.cpp) -------------------------------------------------------------------------
 
 struct Task {

@@ -35,7 +35,8 @@ struct Cell {
   Moment read = 0;   // the last read since, or the set of the readers
   std::uint32_t write_site = 0, read_site = 0;
   std::uint32_t other = 0;       // serial number of another group of this launch that read it, or changed it atomically
-  std::uint32_t other_site = 0;  // the lowest bit of `other` tells which: 1 is atomic
+  std::uint32_t other_site = 0;  // the lowest bit of `other` tells which: 1 is atomic. Or, with the highest bit, the
+                                 // number of a moment (checker_access.h)
 };
 static_assert(sizeof(Cell) == 32);
 

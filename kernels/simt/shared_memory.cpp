@@ -6,6 +6,8 @@
 #include <graft/kernels/simt/group.h>
 #include <graft/kernels/simt/memory.h>
 
+#include <utility>
+
 namespace graft::simt {
 namespace {
 
@@ -24,6 +26,7 @@ struct Arena {
   std::vector<Variable> variables;
 };
 Arena arenas[kMostBlocks];
+std::size_t most_statics = 0;  // of any block, until they are taken
 
 void own(char* begin, std::size_t bytes) {
   checker::declare_shared(begin, bytes);
@@ -59,9 +62,11 @@ void* static_shared(const void* key, std::size_t bytes, std::size_t alignment) {
   if (arena.statics > kMostStatic)
     refuse({}, "the block's static shared variables take ", arena.statics, " bytes, at most ", kMostStatic,
            " are allowed");
-  if (arena.statics + group.dims.smem > settings.shared_limit)
+  most_statics = std::max(most_statics, arena.statics);
+  if (arena.statics + group.dims.smem > group.dims.shared_limit)
     refuse({}, "the block's shared memory takes ", arena.statics + group.dims.smem, " bytes (", arena.statics,
-           " static), it may have ", settings.shared_limit);
+           " static), it may have ", group.dims.shared_limit,
+           group.dims.shared_limit < settings.shared_limit ? " without opting in (cudaFuncSetAttribute)" : "");
   if (alignment < 16) alignment = 16;
   const std::size_t offset = (arena.used + alignment - 1) / alignment * alignment;
   if (offset + bytes + kRedZone > kWindow)
@@ -72,6 +77,8 @@ void* static_shared(const void* key, std::size_t bytes, std::size_t alignment) {
   return begin + offset;
 }
 
+std::size_t take_static_bytes() { return std::exchange(most_statics, 0); }
+
 void* dynamic_shared() { return shared_arena(group.current->block) + kDynamic; }
 
 bool is_shared(const void* p) { return offset_in_window(p) < group.blocks * kArenaBytes; }
@@ -80,6 +87,10 @@ unsigned shared_rank(const void* p) { return static_cast<unsigned>(offset_in_win
 std::uint32_t shared_address(const void* p) {
   if (!is_shared(p)) refuse({}, "shared_address of a pointer that does not point to shared memory");
   return static_cast<std::uint32_t>(offset_in_window(p));
+}
+
+void require_global(const void* p, const char* what, Loc where) {
+  if (is_shared(p)) refuse(where, what, " writes to global memory, the pointer lies in shared memory");
 }
 
 char* shared_pointer(std::uint32_t address) { return shared_arena(0) + address; }

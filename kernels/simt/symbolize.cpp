@@ -96,6 +96,8 @@ SourcePlace source_place(std::uintptr_t address) {
 
   SourcePlace result;
   if (!frames.empty()) {
+    // An instruction's stand-in (global.h) is not the place, its caller is.
+    while (frames.size() > 1 && frames.front().find("kernels/simt/") != std::string::npos) frames.erase(frames.begin());
     const auto colon = frames.front().rfind(':');
     result = {frames.front().substr(0, colon), std::atoi(frames.front().c_str() + colon + 1)};
     // The outermost frame is the launcher's; the kernel's own line is the last frame in a .cu or test file that

@@ -93,6 +93,10 @@ Copy box(const void* map_pointer, const void* shared, const TensorPlace& place, 
   for (int d = 0; place.im2col && d < map.rank - 2; ++d)
     if (place.offset[d] >= furthest)
       refuse(where, what, ": an offset of ", place.offset[d], " in im2col, less than ", furthest, " is possible");
+  // Seen on an H100: an illegal instruction, wherever the box lies.
+  if (const std::int64_t bytes = std::int64_t{place.at[0]} * map.element_bytes; bytes % 16 != 0)
+    refuse(where, what, ": the innermost coordinate, ", place.at[0], ", is ", bytes,
+           " bytes into its row, expected a multiple of 16 (misaligned)");
   check_shared(shared, 128, what, where);
   return {map, place, nullptr, static_cast<char*>(const_cast<void*>(shared)), map.bytes(), true, where};
 }

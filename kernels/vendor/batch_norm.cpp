@@ -24,6 +24,7 @@ Support limits(const BatchNormArgs& args) {
   if (!args.gamma.defined() || !args.beta.defined())
     return Support::no("gamma or beta is undefined: cuDNN's batch norm needs both");
   if (args.training) {
+    if (args.batches.defined()) return Support::no("batches is defined: cuDNN counts none");
     if (args.running_mean.defined() != args.running_var.defined())
       return Support::no("only one of running_mean and running_var is defined: cuDNN moves both or none");
     if (args.running_var.defined() && args.x.shape[0] == 1)

@@ -1,5 +1,5 @@
-// Convolution by cuDNN. The bias goes to where the result will be added (beta = 1), so that bf16 and f16 are rounded
-// once, as by our own kernels; ReLU is a step of its own, as cuDNN's fused engines do not promise that NaN stays NaN.
+// Convolution by cuDNN. The bias goes to where the result will be added (beta = 1); ReLU is a step of its own, as cuDNN's
+// fused engines do not promise that NaN stays NaN. What is declined here was seen to go wrong on an H100 (cuDNN 9.19).
 #include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/vendor/conv_plan.h>
 #include <graft/kernels/vendor/descriptors.h>
@@ -16,8 +16,12 @@ std::int64_t alignment(const TensorRef& t) {
 }
 
 Support limits_of(std::initializer_list<const TensorRef*> tensors) {
-  for (const TensorRef* t : tensors)
+  for (const TensorRef* t : tensors) {
     if (Support support = check_sizes(*t); !support.ok) return support;
+    // Some engines that cuDNN offers for a lesser alignment read 16 bytes all the same.
+    if (t->numel() > 0 && alignment(*t) < 16)
+      return Support::no(cat(*t, " does not begin at a multiple of 16 bytes, which cuDNN's engines take for granted"));
+  }
   return Support::yes();
 }
 
@@ -51,7 +55,12 @@ void run_conv(ConvKind kind, const TensorRef& x, const TensorRef& w, const Tenso
   plan.run(context, x.data, w.data, y.data, workspace.data());
 }
 
-Support forward_limits(const Conv2dForwardArgs& args) { return limits_of_conv(args.x, args.w, args.y); }
+Support forward_limits(const Conv2dForwardArgs& args) {
+  if (args.bias.defined() && args.x.dtype != DType::f32 && engines() == graft::vendor::Engines::strict)
+    return Support::no(cat("cuDNN rounds a convolution to ", graft::name(args.x.dtype),
+                           " before it adds the bias, which Engines::strict does not allow"));
+  return limits_of_conv(args.x, args.w, args.y);
+}
 
 void forward(const Conv2dForwardArgs& args, Context& context, const Stream& stream) {
   if (args.y.numel() == 0) return;
@@ -70,6 +79,8 @@ void backward_data(const Conv2dBackwardDataArgs& args, Context& context, const S
 }
 
 Support backward_weight_limits(const Conv2dBackwardWeightArgs& args) {
+  if (args.gbias.defined() && args.gbias.dtype == DType::bf16)
+    return Support::no("cuDNN has no gradient of a bias in bf16 (cudnnConvolutionBackwardBias: not supported)");
   return args.gw.defined() ? limits_of_conv(args.x, args.gw, args.gy) : limits_of({&args.x, &args.gy});
 }
 

@@ -38,7 +38,10 @@ Conv2dGeometry geometry(std::int64_t stride, std::int64_t padding, std::int64_t 
 
 constexpr Activation none = Activation::none, relu = Activation::relu;
 
-// Those of "many_groups" and "many_weights" are large enough for the CUDA kernels' largest tiles.
+// The groups of "many_groups" and "many_weights": each has a block of the CUDA kernels' large tile, which is taken from
+// 264 blocks on.
+constexpr std::int64_t kMany = 264;
+
 std::vector<Conv> convolutions() {
   return {
       {"1x1_pixel", 1, 1, 1, 1, 1, 1, 1},
@@ -84,6 +87,21 @@ std::vector<Conv> convolutions() {
       {"depthwise_40_channels", 1, 40, 5, 6, 40, 5, 5, geometry(1, 2, 1, 40)},
       {"depthwise_positions_in_parts", 1, 6, 20, 20, 6, 3, 3, geometry(1, 1, 1, 6)},
       {"depthwise_unaligned", 1, 8, 5, 5, 8, 3, 3, geometry(1, 1, 1, 8), true, relu, false},
+      // Pictures of one to four channels: CUDA's direct kernels.
+      {"one_channel_32_filters", 3, 1, 14, 14, 32, 3, 3, geometry(1, 1), false, relu},
+      {"one_channel_72_filters", 1, 1, 9, 11, 72, 3, 3, geometry(1, 1), true},
+      {"two_channels_9_filters_dilated", 2, 2, 11, 13, 9, 3, 3, {1, 2, 3, 1, 2, 3, 1}, true, relu},
+      {"two_channels_wide_picture", 1, 2, 2, 150, 3, 1, 3, {1, 1, 0, 1, 1, 1, 1}, true},
+      {"two_channels_strides_2_3", 2, 2, 11, 14, 8, 4, 5, {2, 3, 1, 2, 1, 1, 1}, true},
+      {"three_channels_64_filters_stem", 2, 3, 21, 19, 64, 7, 7, geometry(2, 3), true, relu},
+      {"three_channels_stride_over_kernel", 1, 3, 12, 10, 16, 2, 2, geometry(4, 1)},
+      {"three_channels_stride5", 1, 3, 16, 11, 8, 3, 3, geometry(5, 0), true},
+      {"four_channels", 2, 4, 10, 9, 24, 3, 3, geometry(1, 1), true},
+      {"four_channels_stride2_dilation2", 1, 4, 13, 12, 16, 3, 3, geometry(2, 2, 2), true, relu},
+      {"four_channels_unaligned", 2, 4, 7, 6, 16, 3, 3, geometry(1, 1), true, relu, false},
+      {"four_channels_7x7", 1, 4, 12, 11, 40, 7, 7, geometry(1, 3), true},
+      {"one_channel_large_batch", 1100, 1, 3, 3, 2, 2, 2, geometry(1, 0), true, relu},
+      {"large_window", 1, 4, 34, 33, 2, 33, 33, geometry(1, 0)},
   };
 }
 
@@ -99,9 +117,10 @@ TensorRef positive(Maker& make, const Shape& shape) { return make.input(shape, L
 std::vector<OpCase> forward_cases() {
   std::vector<OpCase> cases;
   std::vector<Conv> convs = convolutions();
-  convs.push_back({"many_groups", 1, 96 * 4, 5, 13, 96 * 33, 1, 1, geometry(1, 0, 1, 96), true, relu, true, kF32});
   convs.push_back(
-      {"many_groups_bf16", 1, 96 * 8, 5, 13, 96 * 40, 1, 1, geometry(1, 0, 1, 96), true, relu, true, {DType::bf16}});
+      {"many_groups", 1, kMany * 4, 5, 13, kMany * 33, 1, 1, geometry(1, 0, 1, kMany), true, relu, true, kF32});
+  convs.push_back({"many_groups_bf16", 1, kMany * 8, 5, 13, kMany * 40, 1, 1, geometry(1, 0, 1, kMany), true, relu,
+                   true, {DType::bf16}});
   for (const Conv& conv : convs)
     cases.push_back(op_case(conv.variant, conv.dtypes, sum_of(conv.w_shape().numel() / conv.k), [conv](Maker& make) {
       Conv2dForwardArgs args;
@@ -137,9 +156,10 @@ std::vector<OpCase> forward_cases() {
 std::vector<OpCase> backward_data_cases() {
   std::vector<OpCase> cases;
   std::vector<Conv> convs = convolutions();
-  convs.push_back({"many_groups", 1, 96 * 36, 5, 13, 96 * 4, 1, 1, geometry(1, 0, 1, 96), false, none, true, kF32});
   convs.push_back(
-      {"many_groups_bf16", 1, 96 * 40, 5, 13, 96 * 8, 1, 1, geometry(1, 0, 1, 96), false, none, true, {DType::bf16}});
+      {"many_groups", 1, kMany * 36, 5, 13, kMany * 4, 1, 1, geometry(1, 0, 1, kMany), false, none, true, kF32});
+  convs.push_back({"many_groups_bf16", 1, kMany * 40, 5, 13, kMany * 8, 1, 1, geometry(1, 0, 1, kMany), false, none,
+                   true, {DType::bf16}});
   for (const Conv& conv : convs) {
     // An element of gx sums over the filters of its group and the kernel.
     const std::int64_t data_terms = conv.k / conv.geometry.groups * conv.r * conv.s;
@@ -167,7 +187,11 @@ std::vector<OpCase> backward_data_cases() {
 std::vector<OpCase> backward_weight_cases() {
   std::vector<OpCase> cases;
   std::vector<Conv> convs = convolutions();
-  convs.push_back({"many_weights", 1, 120, 5, 5, 40, 3, 3, geometry(1, 1)});
+  convs.push_back({"tiles_of_weights", 1, 120, 5, 5, 40, 3, 3, geometry(1, 1)});
+  convs.push_back(
+      {"many_weights", 1, kMany * 68, 2, 2, kMany * 36, 1, 1, geometry(1, 0, 1, kMany), false, none, true, kF32});
+  convs.push_back({"many_weights_bf16", 1, kMany * 72, 2, 2, kMany * 40, 1, 1, geometry(1, 0, 1, kMany), false, none,
+                   true, {DType::bf16}});
   for (const Conv& conv : convs) {
     // An element of gw, and of gbias, sums over the pictures and positions.
     const Shape y = conv.y_shape();

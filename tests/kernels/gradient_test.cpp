@@ -144,7 +144,8 @@ TEST_F(GradientTest, CrossEntropy) {
         forward.targets = make.values_of(DType::i64, {4}, {2, -100, 0, 4});
         if (weighted) forward.class_weights = make.input({5}, {}, 0.5, 2);
         forward.loss = make.output("loss", reduction == Reduction::none ? Shape{4} : Shape{});
-        forward.log_sum_exp = make.output("log_sum_exp", {4});
+        forward.row_max = make.output("row_max", {4});
+        forward.log_sum = make.output("log_sum", {4});
         forward.scale = make.output("scale", {});
         forward.reduction = reduction;
         forward.label_smoothing = smoothing;
@@ -153,7 +154,8 @@ TEST_F(GradientTest, CrossEntropy) {
         backward.logits = forward.logits;
         backward.targets = forward.targets;
         backward.class_weights = forward.class_weights;
-        backward.log_sum_exp = forward.log_sum_exp;
+        backward.row_max = forward.row_max;
+        backward.log_sum = forward.log_sum;
         backward.scale = forward.scale;
         backward.gy = make.input(forward.loss.shape);
         backward.gx = make.output("gx", {4, 5});
@@ -171,7 +173,7 @@ TEST_F(GradientTest, MaxPool) {
     MaxPoolArgs forward;
     forward.x = make.input(x, Layout::channels_last(), -2, 1);  // random: no ties within a step
     forward.y = make.output("y", y, Layout::channels_last());
-    forward.index = make.output_of(DType::i32, "index", y, Layout::channels_last());
+    forward.index = make.output_of(max_pool_index_dtype(geometry), "index", y, Layout::channels_last());
     forward.geometry = geometry;
     forward.relu = relu;
     run_reference(forward);

@@ -73,6 +73,12 @@ std::vector<OpCase> matmul_cases() {
       {"row_vector_windows", 1, 33, 65, window, transposed_window},
       {"column_vector_windows", 65, 1, 33, transposed_window, window},
       {"outer_product_windows", 33, 17, 1, transposed_window, transposed_window},
+      // Tiles wholly inside, over more steps than are under way at once and a last one that is not whole.
+      {"whole_tiles", 64, 128, 136, plain, plain, true},
+      {"whole_tiles_b_transposed", 64, 128, 136, plain, transposed},
+      {"whole_tiles_a_transposed", 64, 128, 136, transposed, plain},
+      {"whole_tiles_both_transposed", 64, 128, 136, transposed, transposed, true, Activation::relu},
+      {"whole_tiles_in_parts", 64, 64, 1032, plain, transposed, true},
       // Sizes at the edges of tiles of 32, 64 and 128, and more tiles than are ordered in one group.
       {"many_rows", 600, 10, 20, plain, plain, true},
       {"many_columns", 10, 600, 20, transposed, plain},

@@ -32,6 +32,7 @@ std::vector<Norm> norms() {
       {"several_parts", 2100, 8},   // the device cuts these rows into parts
       {"large_mean", 65, 9, true, 1e3, 0.1},
       {"large_mean_in_vectors", 130, 16, true, -1e3, 0.1},
+      {"large_mean_in_several_parts", 2100, 8, true, 1e3, 1},
   };
 }
 
@@ -196,6 +197,39 @@ std::vector<OpCase> batch_norm_cases() {
     make.tolerate({.relative = 60});
     return args;
   }));
+  // The same where the device cuts the rows into parts: only the thread that meets the outlier, with some 7 rows, loses
+  // digits to it.
+  for (const std::int64_t outlier : {0, 1050, 2099})
+    cases.push_back(op_case("outlier_in_row_" + std::to_string(outlier), kFloats, {.relative = 8, .absolute = 60},
+                            [outlier](Maker& make) {
+                              constexpr std::int64_t rows = 2100;
+                              BatchNormArgs args;
+                              std::vector<double> x(rows * 8);
+                              for (std::int64_t i = 0; i < rows * 8; ++i)
+                                x[static_cast<std::size_t>(i)] = i / 8 == outlier ? 1000 : make.uniform(-1, 1);
+                              args.x = make.values({rows, 8}, x);
+                              args.y = make.output("y", {rows, 8});
+                              args.mean = make.wide_output("mean", {8});
+                              make.tolerate({.relative = 8, .absolute = 100});
+                              args.inv_std = make.wide_output("inv_std", {8});
+                              make.tolerate({.relative = 60});
+                              return args;
+                            }));
+  for (const bool training : {true, false})
+    cases.push_back(op_case(training ? "counts_batches" : "counts_no_batches_in_inference", kFloats,
+                            {.relative = 8, .absolute = 40}, [=](Maker& make) {
+                              BatchNormArgs args;
+                              args.x = make.input({17, 9});
+                              args.running_mean = make.in_out("running_mean", make.wide_input({9}));
+                              args.running_var = make.in_out("running_var", make.wide_input({9}, 0.5, 2));
+                              args.y = make.output("y", {17, 9});
+                              args.mean = make.wide_output("mean", {9});
+                              args.inv_std = make.wide_output("inv_std", {9});
+                              args.training = training;
+                              args.batches = make.values_of(DType::i64, {}, {5e9});
+                              make.in_out("batches", args.batches);
+                              return args;
+                            }));
   cases.push_back(op_case("empty_inference", kFloats, {}, [](Maker& make) {
     BatchNormArgs args;
     args.x = make.input({0, 5});

@@ -61,20 +61,20 @@ TensorRef make_picture(Maker& make, const Shape& shape, const Layout& layout = L
   return make.input(shape, layout);
 }
 
-// The positions of the maxima in some picture, as the forward op would have kept them.
+// The places of the maxima in their windows in some picture, as the forward op would have kept them.
 TensorRef make_index(Maker& make, const Pool& pool, std::vector<double>* maxima = nullptr) {
   Maker scratch(DType::f64, true, {}, 17);
   MaxPoolArgs args;
   args.x = scratch.input(pool.x, Layout::channels_last());
   args.y = scratch.output("y", pool.y(), Layout::channels_last());
-  args.index = scratch.output_of(DType::i32, "index", pool.y(), Layout::channels_last());
+  args.index = scratch.output_of(max_pool_index_dtype(pool.geometry), "index", pool.y(), Layout::channels_last());
   args.geometry = pool.geometry;
   Stream stream;
   reference::table().row<MaxPoolArgs>().run(args, stream);
   if (maxima != nullptr) *maxima = scratch.read(args.y);
   std::vector<double> index = scratch.read(args.index);
   if (index.empty()) index = {0};
-  return make.values_of(DType::i32, pool.y(), index, pool.layout());
+  return make.values_of(max_pool_index_dtype(pool.geometry), pool.y(), index, pool.layout());
 }
 
 std::vector<OpCase> max_pool_cases() {
@@ -82,7 +82,14 @@ std::vector<OpCase> max_pool_cases() {
   std::vector<Pool> all = pools();
   all.push_back({"dilation2", {2, 5, 9, 9}, geometry(3, 1, 1, 2)});
   all.push_back({"dilation3_stride2", {1, 7, 11, 9}, geometry(2, 2, 0, 3)});
+  all.push_back({"dilation3_stride2_padding", {1, 8, 9, 12}, geometry(3, 2, 1, 3)});
   all.push_back({"padding_only_window", {1, 2, 5, 5}, geometry(2, 1, 1, 6)});
+  all.push_back({"padding_only_window_vectors", {1, 8, 5, 5}, geometry(2, 1, 1, 6)});
+  // 255 places in a window are the most that u8 names beside "none"; beyond, index is i32.
+  all.push_back({"most_places_of_u8", {1, 8, 6, 18}, {15, 17, 3, 2, 7, 3, 1, 1, true}});
+  all.push_back({"fewest_places_of_i32", {1, 8, 16, 10}, {16, 16, 2, 3, 8, 8, 1, 1, true}});
+  all.push_back({"wide_window_of_i32", {2, 3, 2, 300}, {1, 257, 1, 4, 0, 1, 1, 1, true}});
+  all.push_back({"padding_only_window_of_i32", {1, 3, 5, 20}, {2, 130, 1, 1, 1, 60, 6, 1, true}});
   auto forward = [&](const Pool& pool, const std::string& variant, bool index, bool relu,
                      std::function<void(Maker&, const TensorRef&)> prepare = {}) {
     cases.push_back(op_case(variant, kFloats, kRounded, [=](Maker& make) {
@@ -90,7 +97,7 @@ std::vector<OpCase> max_pool_cases() {
       args.x = make_picture(make, pool.x, pool.layout());
       if (prepare) prepare(make, args.x);
       args.y = make.output("y", pool.y(), pool.layout());
-      if (index) args.index = make.output_of(DType::i32, "index", pool.y(), pool.layout());
+      if (index) args.index = make.output_of(max_pool_index_dtype(pool.geometry), "index", pool.y(), pool.layout());
       args.geometry = pool.geometry;
       args.relu = relu;
       return args;

@@ -1,8 +1,6 @@
-// Softmax and cross-entropy on every backend.
+// Softmax on every backend.
 #include <cmath>
 #include <limits>
-
-#include <graft/kernels/reference/table.h>
 
 #include "op_case.h"
 
@@ -102,131 +100,7 @@ std::vector<OpCase> softmax_cases() {
   return cases;
 }
 
-struct Loss {
-  std::string variant;
-  std::int64_t n, classes;
-  Reduction reduction = Reduction::mean;
-  double smoothing = 0;
-  bool weights = false;
-  int ignored_every = 0;  // 1: all
-  double range = 4;
-  Layout layout = {};  // of the logits
-};
-
-std::vector<Loss> losses() {
-  return {
-      {"one_row", 1, 2},
-      {"mean", 33, 10},
-      {"sum", 33, 10, Reduction::sum},
-      {"none", 33, 10, Reduction::none},
-      {"many_classes", 5, 1000},
-      {"one_class", 7, 1},
-      {"smoothing", 17, 9, Reduction::mean, 0.1},
-      {"full_smoothing", 17, 9, Reduction::sum, 1.0},
-      {"weights", 17, 9, Reduction::mean, 0, true},
-      {"weights_none", 17, 9, Reduction::none, 0, true},
-      {"ignore", 33, 9, Reduction::mean, 0, false, 3},
-      {"ignore_none", 33, 9, Reduction::none, 0, false, 3},
-      {"ignore_all_mean", 5, 9, Reduction::mean, 0, false, 1},
-      {"ignore_all_sum", 5, 9, Reduction::sum, 0, false, 1},
-      {"everything", 65, 33, Reduction::mean, 0.2, true, 4},
-      {"everything_none", 65, 33, Reduction::none, 0.2, true, 4},
-      {"large_logits", 17, 9, Reduction::mean, 0, false, 0, 1e4},
-      // On the device a warp takes a row of up to 1024 classes, a block a longer one.
-      {"odd_row", 3, 331},
-      {"long_odd_row", 2, 1025, Reduction::sum},
-      {"long_row", 3, 4104, Reduction::mean, 0.1, true, 3},
-      {"long_row_none", 2, 2056, Reduction::none, 0.1},
-      {"smoothing_in_vectors", 9, 264, Reduction::mean, 0.3, true},
-      {"unaligned", 9, 64, Reduction::mean, 0.1, true, 0, 4, {.offset = 1}},
-      {"empty_mean", 0, 9},
-      {"empty_sum", 0, 9, Reduction::sum},
-      {"empty_none", 0, 9, Reduction::none},
-  };
-}
-
-CrossEntropyArgs make_loss(Maker& make, const Loss& loss, bool written) {
-  CrossEntropyArgs args;
-  args.logits = make.input({loss.n, loss.classes}, loss.layout, -loss.range, loss.range);
-  std::vector<double> targets(static_cast<std::size_t>(std::max<std::int64_t>(loss.n, 1)));
-  for (std::size_t i = 0; i < targets.size(); ++i) {
-    targets[i] = std::floor(make.uniform(0, static_cast<double>(loss.classes)));
-    if (loss.ignored_every > 0 && i % static_cast<std::size_t>(loss.ignored_every) == 0) targets[i] = -100;
-  }
-  args.targets = make.values_of(DType::i64, {loss.n}, targets);
-  if (loss.weights) args.class_weights = make.input({loss.classes}, {}, 0.25, 2);
-  args.reduction = loss.reduction;
-  args.label_smoothing = loss.smoothing;
-  if (written) {
-    // A logarithm of a sum of up to 1000 terms, then rows added: terms up to 2 range; means stay of that size.
-    const auto terms = static_cast<double>(loss.reduction == Reduction::sum ? loss.n : 1);
-    const Tolerance tolerance{.relative = 4 + std::sqrt(static_cast<double>(loss.classes)),
-                              .absolute = 4 * loss.range * terms};
-    args.loss = make.wide_output("loss", loss.reduction == Reduction::none ? Shape{loss.n} : Shape{});
-    make.tolerate(tolerance);
-    args.log_sum_exp = make.wide_output("log_sum_exp", {loss.n});
-    make.tolerate(tolerance);
-    args.scale = make.wide_output("scale", {});
-    make.tolerate({.relative = 1 + std::sqrt(static_cast<double>(loss.n))});  // one over a sum of n positive weights
-  }
-  return args;
-}
-
-std::vector<OpCase> cross_entropy_cases() {
-  std::vector<OpCase> cases;
-  for (const Loss& loss : losses()) {
-    cases.push_back(op_case(loss.variant, kFloats, {}, [loss](Maker& make) { return make_loss(make, loss, true); }));
-    // The probabilities are exp(logit - log_sum_exp), where the subtraction rounds at the size of the logits (and the
-    // f32 log_sum_exp did so before): range epsilons, relatively, of probabilities up to the weight 2.
-    const Tolerance tolerance{.relative = 8 + 2 * loss.range, .absolute = 4 + 2 * loss.range};
-    cases.push_back(op_case(loss.variant, kFloats, tolerance, [loss](Maker& make) {
-      const CrossEntropyArgs forward = make_loss(make, loss, false);
-      // What the forward keeps, computed from the same logits.
-      const std::vector<double> logits = make.read(forward.logits), targets = make.read(forward.targets);
-      std::vector<double> lse(static_cast<std::size_t>(std::max<std::int64_t>(loss.n, 1)));
-      const std::vector<double> weights = loss.weights ? make.read(forward.class_weights)
-                                                       : std::vector<double>(static_cast<std::size_t>(loss.classes), 1);
-      double total = 0;
-      for (std::size_t i = 0; i < targets.size(); ++i) {
-        const double* row = logits.data() + i * static_cast<std::size_t>(loss.classes);
-        double greatest = row[0], sum = 0;
-        for (std::int64_t c = 0; c < loss.classes; ++c) greatest = std::max(greatest, row[c]);
-        for (std::int64_t c = 0; c < loss.classes; ++c) sum += std::exp(row[c] - greatest);
-        lse[i] = greatest + std::log(sum);
-        if (targets[i] >= 0) total += weights[static_cast<std::size_t>(targets[i])];
-      }
-      CrossEntropyBackwardArgs args;
-      args.logits = forward.logits;
-      args.targets = forward.targets;
-      args.class_weights = forward.class_weights;
-      args.log_sum_exp = make.wide_values({loss.n}, lse);
-      args.scale = make.wide_values({}, {loss.reduction == Reduction::mean ? 1 / total : 1});
-      args.gy = make.wide_input(loss.reduction == Reduction::none ? Shape{loss.n} : Shape{}, 0.5, 2);
-      args.gx = make.output("gx", {loss.n, loss.classes});
-      args.reduction = loss.reduction;
-      args.label_smoothing = loss.smoothing;
-      return args;
-    }));
-  }
-  // More rows than the blocks of the device take in one go.
-  const Loss many_rows{"many_rows", 4099, 2, Reduction::mean, 0, false, 5};
-  cases.push_back(op_case(many_rows.variant, kF32, {}, [=](Maker& make) { return make_loss(make, many_rows, true); }));
-  cases.push_back(op_case("impossible_class", kFloats, {.relative = 8, .absolute = 16}, [](Maker& make) {
-    // A logit of -infinity in another class changes nothing; in the target's class the loss is infinite; NaN spreads.
-    CrossEntropyArgs args;
-    args.logits = make.values({3, 4}, {1, -kInf, 2, 0.5, 1, -kInf, 2, 0.5, 1, kNaN, 2, 0.5});
-    args.targets = make.values_of(DType::i64, {3}, {0, 1, 2});
-    args.loss = make.wide_output("loss", {3});
-    args.log_sum_exp = make.wide_output("log_sum_exp", {3});
-    args.scale = make.wide_output("scale", {});
-    args.reduction = Reduction::none;
-    return args;
-  }));
-  return cases;
-}
-
 GRAFT_OP_CASES(Softmax, softmax_cases());
-GRAFT_OP_CASES(CrossEntropy, cross_entropy_cases());
 
 }  // namespace
 }  // namespace graft::test

@@ -1,6 +1,7 @@
 // One bug of each kind in what a kernel touches, each found and named with its line; and the right kernels beside them.
 #include "simt/emulated.h"
 
+#include <graft/kernels/cuda/arch/global.h>
 #include <graft/kernels/cuda/arch/sm80.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/streams.h>
@@ -116,6 +117,31 @@ TEST_F(CheckerMemory, FindsMisalignedVectors) {
   expect_report(launch(copy_four, dims(1, 32), static_cast<float*>(x), static_cast<float*>(y), 1),
                 AllOf(HasSubstr("misaligned: "), HasSubstr("4 bytes past a multiple of 16")));
   expect_report(launch(change_four, dims(1, 32), static_cast<float*>(y), 2), HasSubstr("misaligned: "));
+}
+
+struct alignas(8) Two {
+  float at[2];
+};
+GRAFT_KERNEL(32) store_four(float* y, int offset) {
+  kernels::cuda::arch::store16(y + 4 * threadIdx.x + offset + HERE, Four{{1, 2, 3, 4}});
+}
+GRAFT_KERNEL(32) store_two(float* y, int offset) {
+  kernels::cuda::arch::store8(y + 2 * threadIdx.x + offset + HERE, Two{{1, 2}});
+}
+
+TEST_F(CheckerMemory, WatchesStoresOfSixteenAndEightBytes) {
+  const OnDevice<float> y(128);
+  EXPECT_EQ(launch(store_four, dims(1, 32), static_cast<float*>(y), 0), cudaSuccess);
+  const std::vector<float> all = y.values();
+  for (int i = 0; i < 128; ++i) EXPECT_EQ(all[static_cast<std::size_t>(i)], static_cast<float>(i % 4 + 1)) << i;
+  expect_report(launch(store_four, dims(1, 32), static_cast<float*>(y), 2),
+                AllOf(HasSubstr("misaligned: "), HasSubstr("8 bytes past a multiple of 16")));
+  expect_report(launch(store_four, dims(1, 32), static_cast<float*>(y), 4),
+                AllOf(HasSubstr("out of bounds: write of 16 bytes"), HasSubstr("thread (31,0,0)")));
+  expect_report(launch(store_four, dims(2, 32), static_cast<float*>(y), 0), HasSubstr("race"));
+  EXPECT_EQ(launch(store_two, dims(1, 32), static_cast<float*>(y), 2), cudaSuccess);
+  expect_report(launch(store_two, dims(1, 32), static_cast<float*>(y), 1),
+                AllOf(HasSubstr("misaligned: "), HasSubstr("4 bytes past a multiple of 8")));
 }
 
 // --- reads of what nobody wrote -------------------------------------------------------------------------------------

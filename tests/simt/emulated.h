@@ -17,7 +17,8 @@
 
 namespace graft::simt {
 
-/// Launches without the engine's runtime around it; returns what the emulated runtime does.
+/// Launches without the engine's runtime around it; returns what the emulated runtime does. Where dynamic shared memory
+/// alone needs it, opts in.
 template <class... P, class... A>
 cudaError_t launch(void (*kernel)(P...), LaunchDims dims, A... arguments) {
   return launch_on(nullptr, kernel, dims, arguments...);
@@ -25,6 +26,12 @@ cudaError_t launch(void (*kernel)(P...), LaunchDims dims, A... arguments) {
 template <class... P, class... A>
 cudaError_t launch_on(cudaStream_t stream, void (*kernel)(P...), LaunchDims dims, A... arguments) {
   std::tuple<P...> values{static_cast<P>(arguments)...};
+  dims.kernel = reinterpret_cast<const void*>(kernel);
+  if (dims.smem > 48 * 1024 && dims.smem <= options().shared_limit) {
+    EXPECT_EQ(
+        cudaFuncSetAttribute(dims.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(dims.smem)),
+        cudaSuccess);
+  }
   return static_cast<cudaError_t>(enqueue_launch(stream, dims, [kernel, values] { std::apply(kernel, values); }));
 }
 

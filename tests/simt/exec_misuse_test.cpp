@@ -1,6 +1,7 @@
 // Wrong programs, one bug each: what the emulator says of them names the call, its line, the block and the thread.
 #include "simt/exec.h"
 
+#include <graft/kernels/cuda/arch/global.h>
 #include <graft/kernels/cuda/arch/sm80.h>
 #include <graft/kernels/cuda/arch/sm90.h>
 
@@ -113,6 +114,17 @@ TEST_P(ExecMisuse, AsynchronousCopyOutsideSharedMemory) {
                 HasSubstr("does not lie in the block's shared memory"));
 }
 
+struct alignas(16) Four {
+  float at[4];
+};
+GRAFT_KERNEL(32) store_to_shared() {
+  GRAFT_SHARED(tile, Four[32]);
+  MARK(arch::store16(tile + threadIdx.x, Four{}));
+}
+TEST_P(ExecMisuse, GlobalStoreToSharedMemory) {
+  expect(store_to_shared, dims(1, 32), "store16 writes to global memory", "shared memory");
+}
+
 // --- mbarriers ------------------------------------------------------------------------------------------------------
 
 GRAFT_KERNEL(32) mbarrier_not_initialised() {
@@ -202,6 +214,22 @@ TEST_P(ExecMisuse, TensorLoadWithoutATensorMap) {
   expect_report("exec_misuse_test.cpp",
                 launch(tensor_load_without_a_map, dims(1, 32, 512), static_cast<const float*>(x)),
                 HasSubstr("no tensor map"));
+}
+
+GRAFT_KERNEL(32) tensor_load_between_chunks(const __grid_constant__ runtime::TensorMap map) {
+  GRAFT_DYNAMIC_SHARED(float, tile);
+  auto* barrier = reinterpret_cast<std::uint64_t*>(tile + 64);
+  if (threadIdx.x != 0) return;
+  arch::mbarrier_init(barrier, 1);
+  arch::fence_mbarrier_init();
+  arch::mbarrier_arrive_expect(barrier, 128);
+  MARK(arch::tma_load(tile, &map, barrier, {10}));
+}
+TEST_P(ExecMisuse, TensorLoadFromBetweenTwo16ByteChunks) {
+  const OnDevice<float> x(std::vector<float>(64, 1.0F));
+  const auto map = runtime::make_tensor_map(dense(x, DType::f32, {64}), {32});
+  expect_report("exec_misuse_test.cpp", launch(tensor_load_between_chunks, dims(1, 32, 512), map),
+                HasSubstr("innermost coordinate, 10, is 40 bytes"), HasSubstr("multiple of 16"));
 }
 
 // --- clusters -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 
 #include <thread>
 
+#include <graft/kernels/runtime/cuda.h>
+
 namespace graft::simt {
 namespace {
 
@@ -100,6 +102,64 @@ TEST_P(HostLaunchLimits, AreKept) {
 TEST_F(HostDevice, LaunchesUpToTheLimits) {
   EXPECT_EQ(launch(nothing, dims(1, 1024, 227 * 1024)), cudaSuccess);
   EXPECT_EQ(launch(nothing, {.grid = dim3(1, 1, 3), .block = dim3(1, 1, 64), .cluster = dim3(1)}), cudaSuccess);
+}
+
+// A block has 2 KB of static shared memory; each kernel is a function of its own, of which nothing is known at first.
+template <int>
+GRAFT_KERNEL(32)
+with_static(float* y) {
+  GRAFT_SHARED(fixed, float[512]);
+  GRAFT_DYNAMIC_SHARED(float, dynamic);
+  fixed[threadIdx.x] = 1;
+  dynamic[threadIdx.x] = 2;
+  y[threadIdx.x] = fixed[threadIdx.x] + dynamic[threadIdx.x];
+}
+constexpr std::size_t kForAll = 48 * 1024, kStatic = 2048;
+
+TEST_F(HostDevice, StaticAndDynamicSharedMemoryTogetherNeedAnOptIn) {
+  const OnDevice<float> y(32);
+  float* const to = y;
+  auto* const kernel = with_static<0>;
+  const auto with = [&](std::size_t bytes) { return launch(kernel, dims(1, 32, bytes, "with_static"), to); };
+  // Not yet known: the block that makes the variable is refused,
+  EXPECT_EQ(with(kForAll - kStatic + 1), cudaErrorLaunchFailure);
+  EXPECT_THAT(text_of(cudaErrorLaunchFailure), HasSubstr("without opting in"));
+  reset();
+  EXPECT_EQ(with(kForAll - kStatic), cudaSuccess);
+  // then the launch.
+  EXPECT_EQ(with(kForAll - kStatic + 1), cudaErrorInvalidValue);
+  EXPECT_THAT(text_of(cudaErrorInvalidValue), HasSubstr("2048 bytes of static and 47105 of dynamic shared memory"));
+  cudaFuncAttributes attributes;
+  EXPECT_EQ(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)), cudaSuccess);
+  EXPECT_EQ(attributes.sharedSizeBytes, kStatic);
+  EXPECT_EQ(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(kForAll)),
+            cudaSuccess);
+  EXPECT_EQ(with(kForAll), cudaSuccess);
+  EXPECT_EQ(y.values(), std::vector<float>(32, 3.0f));
+}
+
+// The launcher asks for what static and dynamic memory need together; by dynamic memory alone it would not have to.
+TEST_F(HostDevice, TheLauncherOptsIn) {
+  const OnDevice<float> y(32);
+  float* const to = y;
+  const Stream stream = graft::runtime::default_stream(0);
+  for (const std::size_t bytes : {kForAll - kStatic, kForAll - kStatic + 16, kForAll, 100 * kForAll / 48}) {
+    kernels::cuda::launch("with_static", with_static<1>, {.block = dim3(32), .shared_bytes = bytes}, stream, to);
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess) << bytes;
+  }
+  EXPECT_EQ(launch(with_static<2>, dims(1, 32, 128), to), cudaSuccess);  // its variable is known now
+  kernels::cuda::launch("with_static", with_static<2>, {.block = dim3(32), .shared_bytes = kForAll - 1024}, stream, to);
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  cudaStream_t captured = nullptr;
+  ASSERT_EQ(cudaStreamCreate(&captured), cudaSuccess);
+  ASSERT_EQ(cudaStreamBeginCapture(captured, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  kernels::cuda::launch("with_static", with_static<3>, {.block = dim3(32), .shared_bytes = kForAll},
+                        Stream{stream.device, captured}, to);
+  cudaGraph_t graph = nullptr;
+  EXPECT_EQ(cudaStreamEndCapture(captured, &graph), cudaSuccess) << "asking for it is no part of the capture";
+  EXPECT_EQ(cudaGraphDestroy(graph), cudaSuccess);
+  EXPECT_EQ(cudaStreamDestroy(captured), cudaSuccess);
 }
 
 class HostFailures : public InBothStreams {};

@@ -90,7 +90,7 @@ TEST(VendorRefusals, PoolingKeepsNoPositions) {
   args.x = picture({2, 3, 8, 8});
   args.y = picture({2, 3, 4, 4});
   EXPECT_EQ(reason(args), "");
-  args.index = picture({2, 3, 4, 4}, DType::i32);
+  args.index = picture({2, 3, 4, 4}, DType::u8);
   EXPECT_EQ(reason(args), "cuDNN's maximum pooling keeps no positions: expected no index (inference)");
   args.index = {};
   args.geometry.dilation_h = 2;
@@ -120,6 +120,9 @@ TEST(VendorRefusals, BatchNormWhereTheMeaningDiffers) {
   EXPECT_EQ(reason(args), "only one of running_mean and running_var is defined: cuDNN moves both or none");
   args.running_var = c;
   EXPECT_EQ(reason(args), "");
+  args.batches = tensor({}, DType::i64);
+  EXPECT_EQ(reason(args), "batches is defined: cuDNN counts none");
+  args.batches = {};
   args.x = args.y = tensor({1, 3});
   EXPECT_EQ(reason(args), "x has one row: its unbiased variance is not defined the same way in cuDNN");
   args.x = args.y = tensor({8, 3});

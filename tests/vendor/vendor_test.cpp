@@ -24,8 +24,6 @@
 namespace graft::test {
 namespace {
 
-#ifdef GRAFT_STAND_INS
-
 using kernels::BackendId;
 using kernels::BackendScope;
 using kernels::Conv2dForwardArgs;
@@ -331,8 +329,6 @@ TEST_F(VendorTest, EveryThreadHasHandlesOfItsOwn) {
   }
   EXPECT_LE(dnn.calls("cudnnCreate") - before, 4) << "threads that ended leave theirs to the next";
 }
-
-#endif
 
 }  // namespace
 }  // namespace graft::test

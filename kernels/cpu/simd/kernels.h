@@ -19,6 +19,7 @@ struct PoolShape {
   int64_t n, h, w, c, p, q;
   int64_t kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w;
   int32_t relu, count_include_pad;
+  int32_t wide_index;  // places in a window are kept as int32_t, else as uint8_t
 };
 
 struct AdamStep {
@@ -98,15 +99,17 @@ struct VectorKernels {
   // Softmax and cross-entropy, rows of n.
   void (*softmax)(const float* x, int64_t rows, int64_t n, bool log, float* y);
   void (*softmax_grad)(const float* y, const float* gy, int64_t rows, int64_t n, bool log, float* gx);
-  float (*log_sum_exp)(const float* x, int64_t n);
-  /// sum_c w[c] x[c], w null: 1.
-  double (*weighted_sum)(const float* w, const float* x, int64_t n);
-  /// gx = g (a softmax(x) - b w) with w null: 1; the caller adds the target's own term.
-  void (*cross_entropy_grad)(const float* x, const float* w, int64_t n, float log_sum_exp, float a, float b, float* gx);
+  /// log(sum exp(x - max)).
+  float (*log_sum)(const float* x, float max, int64_t n);
+  /// sum_c w[c] (x[c] - max), w null: 1.
+  double (*weighted_sum)(const float* w, const float* x, float max, int64_t n);
+  /// gx = a exp((x - max) - log_sum) - b w with w null: 1; the caller adds the target's own term.
+  void (*cross_entropy_grad)(const float* x, const float* w, int64_t n, float max, float log_sum, float a, float b,
+                             float* gx);
 
   // Pooling, NHWC. Output rows [begin, end) of n * p; the backward works on whole images [begin, end).
-  void (*max_pool)(const PoolShape& s, const float* x, float* y, int32_t* index, int64_t begin, int64_t end);
-  void (*max_pool_grad)(const PoolShape& s, const float* gy, const int32_t* index, const float* y, float* gx,
+  void (*max_pool)(const PoolShape& s, const float* x, float* y, void* index, int64_t begin, int64_t end);
+  void (*max_pool_grad)(const PoolShape& s, const float* gy, const void* index, const float* y, float* gx,
                         int64_t begin, int64_t end);
   void (*avg_pool)(const PoolShape& s, const float* x, float* y, int64_t begin, int64_t end);
   void (*avg_pool_grad)(const PoolShape& s, const float* gy, float* gx, int64_t begin, int64_t end);

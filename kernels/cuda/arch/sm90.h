@@ -35,9 +35,16 @@ GRAFT_DEVICE unsigned cluster_size() {
 }
 
 /// The cluster's barrier, of all threads of all its blocks, in two halves, and as a whole. No block may return while
-/// others use its shared memory: such a cluster ends with this barrier.
-GRAFT_DEVICE void cluster_arrive() { GRAFT_SM90(asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory")); }
-GRAFT_DEVICE void cluster_wait() { GRAFT_SM90(asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory")); }
+/// others use its shared memory: such a cluster ends with this barrier. `.aligned` is undefined for a warp that has not
+/// come together again after a branch or a loop that its lanes left one by one, hence the __syncwarp.
+GRAFT_DEVICE void cluster_arrive() {
+  __syncwarp();
+  GRAFT_SM90(asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"));
+}
+GRAFT_DEVICE void cluster_wait() {
+  __syncwarp();
+  GRAFT_SM90(asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"));
+}
 GRAFT_DEVICE void cluster_sync() {
   cluster_arrive();
   cluster_wait();
@@ -130,7 +137,7 @@ GRAFT_DEVICE void fence_proxy_async() { GRAFT_SM90(asm volatile("fence.proxy.asy
 // --- bulk copies ----------------------------------------------------------------------------------------------------
 // One thread starts them. A tensor map is a kernel's `const __grid_constant__ runtime::TensorMap` parameter.
 // Coordinates are elements, innermost dimension first, and may lie outside the tensor: what is read there is 0, what is
-// written there is dropped. Shared memory is 128-byte aligned (with a swizzle better to its pattern of 8 rows).
+// written there is dropped. The innermost is a multiple of 16 bytes, or the instruction is illegal. Shared memory is 128-byte aligned (with a swizzle better to its pattern of 8 rows).
 
 GRAFT_DEVICE void prefetch_tensor_map(const runtime::TensorMap* map) {
   GRAFT_SM90(asm volatile("prefetch.tensormap [%0];" ::"l"(reinterpret_cast<std::uint64_t>(map)) : "memory"));

@@ -38,10 +38,10 @@ struct Line {
 
 std::string to_string(const Line& line) { return "kernels/cuda/" + line.file + ":" + std::to_string(line.number); }
 
-/// All lines that call a barrier or wait for asynchronous work.
+/// All lines that call a barrier or a fence, or wait for asynchronous work.
 std::set<Line> barriers_in_source() {
   static const std::regex call(
-      R"(\b(__syncthreads(_count|_and|_or)?|__syncwarp|named_barrier_\w+|cluster_(arrive|wait)|cp_async_wait)\s*(<[^;]*>)?\()");
+      R"(\b(__syncthreads(_count|_and|_or)?|__syncwarp|__threadfence|named_barrier_\w+|cluster_(arrive|wait)|cp_async_wait)\s*(<[^;]*>)?\()");
   static const std::regex comment("//.*");
   std::set<Line> lines;
   for (const auto& entry : fs::directory_iterator(fs::path(GRAFT_SOURCE_DIR) / "kernels/cuda")) {

@@ -132,6 +132,28 @@ share_box(const __grid_constant__ runtime::TensorMap map, std::uint32_t* y, unsi
   arch::cluster_sync();
 }
 
+// The same with `pixels` pixels of 32 words of an im2col matrix of images of `columns` x `rows` places.
+GRAFT_KERNEL(64)
+share_pixels(const __grid_constant__ runtime::TensorMap map, std::uint32_t* y, unsigned pixels, unsigned columns,
+             unsigned rows) {
+  GRAFT_DYNAMIC_SHARED(Box, box);
+  const unsigned rank = arch::cluster_rank(), blocks = arch::cluster_size(), part = pixels / blocks;
+  make_barrier(box, 1);
+  arch::cluster_sync();
+  if (threadIdx.x == 0) {
+    const auto place = [](unsigned value) { return static_cast<int>(value); };
+    const unsigned first = rank * part;
+    arch::mbarrier_arrive_expect(&box->full, pixels * 128);
+    arch::tma_load_im2col_multicast(
+        box->words + first * 32, &map, &box->full, static_cast<std::uint16_t>((1u << blocks) - 1),
+        {0, place(first % columns) - 1, place(first / columns % rows) - 1, place(first / columns / rows)},
+        {static_cast<unsigned short>(2), static_cast<unsigned short>(1)});
+  }
+  arch::mbarrier_wait(&box->full, 0);
+  for (unsigned i = threadIdx.x; i < pixels * 32; i += blockDim.x) y[blockIdx.x * pixels * 32 + i] = box->words[i];
+  arch::cluster_sync();
+}
+
 // Each block of a cluster adds up the others' words, read where they lie.
 GRAFT_KERNEL(64) add_over_cluster(std::uint32_t* y) {
   GRAFT_SHARED(mine, std::uint32_t[64]);

@@ -1,0 +1,22 @@
+// The functions of arch/global.h on the host; what they do stands there. The assignments are the kernel's own code to
+// the compiler, so that the checker sees them: alignment, bounds and races.
+#pragma once
+
+#include <graft/kernels/simt/device.h>
+
+namespace graft::kernels::cuda::arch {
+
+template <class V>
+void store16(void* to, const V& value, SIMT_SITE) {
+  static_assert(sizeof(V) == 16 && alignof(V) == 16);
+  graft::simt::require_global(to, "store16", SIMT_LOC);
+  *static_cast<V*>(to) = value;
+}
+template <class V>
+void store8(void* to, const V& value, SIMT_SITE) {
+  static_assert(sizeof(V) == 8 && alignof(V) == 8);
+  graft::simt::require_global(to, "store8", SIMT_LOC);
+  *static_cast<V*>(to) = value;
+}
+
+}  // namespace graft::kernels::cuda::arch
