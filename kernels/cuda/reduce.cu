@@ -84,11 +84,10 @@ struct Plan {
 // --- partial results ------------------------------------------------------------------------------------------------
 
 /// parts (outputs, chunks) of `count` outputs to y: a warp kTogether outputs at a time, its lanes along the chunks.
-template <class T, bool kMax>
+template <class T, bool kMax, int kTogether>
 GRAFT_DEVICE void finish_outputs(const Accumulator<T>* parts, T* y, std::int64_t first, std::int64_t count,
                                  const std::int64_t chunks, std::int64_t divisor) {
   using W = Wide<Accumulator<T>>;
-  constexpr int kTogether = 4;
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   for (std::int64_t o = static_cast<std::int64_t>(warp) * kTogether; o < count; o += kWarps * kTogether) {
     W total[kTogether];
@@ -112,14 +111,14 @@ template <class T, bool kMax>
 GRAFT_KERNEL(kThreads)
 reduce_finish(const Accumulator<T>* parts, T* y, std::int64_t outputs, std::int64_t chunks, std::int64_t divisor) {
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kFinished;
-  finish_outputs<T, kMax>(parts, y, first, outputs - first < kFinished ? outputs - first : kFinished, chunks, divisor);
+  finish_outputs<T, kMax, 4>(parts, y, first, outputs - first < kFinished ? outputs - first : kFinished, chunks, divisor);
 }
 
 // --- terms side by side ---------------------------------------------------------------------------------------------
 
 /// parts (outputs, chunks), or nullptr: the results go to y. counters: one an output, or nullptr: parts stay.
 template <class T, bool kMax>
-GRAFT_KERNEL(kThreads)
+GRAFT_KERNEL_RESIDENT(kThreads, 4)  // for six, its own choice, ptxas would spill
 reduce_rows(const Plan plan, const T* __restrict__ x, T* __restrict__ y, Accumulator<T>* parts,
             std::uint32_t* counters) {
   using A = Accumulator<T>;
@@ -171,7 +170,7 @@ reduce_rows(const Plan plan, const T* __restrict__ x, T* __restrict__ y, Accumul
   }
   if (lane == 0) parts[item] = total;  // a block an item
   if (is_last_block_of_first_threads(counters + output, static_cast<unsigned>(plan.chunks)))
-    finish_outputs<T, kMax>(parts, y, output, 1, plan.chunks, plan.divisor);
+    finish_outputs<T, kMax, 1>(parts, y, output, 1, plan.chunks, plan.divisor);
 }
 
 // --- outputs side by side -------------------------------------------------------------------------------------------
@@ -237,7 +236,7 @@ reduce_columns(const Plan plan, const T* __restrict__ x, T* __restrict__ y, Accu
   }
   if (counters != nullptr &&
       is_last_block(counters + outer * plan.column_tiles + tile, static_cast<unsigned>(plan.chunks)))
-    finish_outputs<T, kMax>(parts, y, first_output, here, plan.chunks, plan.divisor);
+    finish_outputs<T, kMax, 4>(parts, y, first_output, here, plan.chunks, plan.divisor);
 }
 
 // --- the host's side ------------------------------------------------------------------------------------------------
