@@ -37,8 +37,8 @@ Shape with_matrix(Shape batch, std::int64_t rows, std::int64_t columns) {
   return batch;
 }
 
-/// a (..., M, K) @ b (..., K, N) + bias (N), batches broadcast.
-Tensor product(const Tensor& a, const Tensor& b, const Tensor& bias, std::uint64_t b_tag) {
+/// a (..., M, K) @ b (..., K, N) + bias (N), batches broadcast. a_sums (M) or undefined: gets the sums of a's rows.
+Tensor product(const Tensor& a, const Tensor& b, const Tensor& bias, std::uint64_t b_tag, const Tensor& a_sums = {}) {
   const std::int64_t m = a.size(-2), k = a.size(-1), n = b.size(-1);
   const Shape batch = raw::broadcast(batch_of(a), batch_of(b), "matmul");
   Tensor y = Tensor::empty(with_matrix(batch, m, n), a.dtype(), a.device());
@@ -48,6 +48,7 @@ Tensor product(const Tensor& a, const Tensor& b, const Tensor& bias, std::uint64
   MatmulArgs args{x.ref(), w.ref(), {}, y.ref()};
   if (bias.defined()) args.bias = bias.ref();
   args.b_tag = b_tag;
+  if (a_sums.defined()) args.a_sums = a_sums.ref();
   raw::run(args, a);
   return y;
 }
@@ -89,7 +90,18 @@ struct LinearNode final : Node {
       shape[gy.dim() - 1] = w.size(1);
       gx.put(0, raw::reshape(product(rows, w, {}, 0), shape));
     }
-    if (gx.needed(1)) gx.put(1, product(swapped(rows), as_rows(x.get(name())), {}, 0));
+    // On a CUDA device the kernel of the weight's gradient gives the bias's too: a launch less.
+    Tensor gbias;
+    if (gx.needed(1)) {
+      const Tensor in = as_rows(x.get(name()));
+      if (gx.needed(2) && gy.device().is_cuda() && in.size(1) > 0 && rows.size(1) > 0)
+        gbias = Tensor::empty({rows.size(1)}, gy.dtype(), gy.device());
+      gx.put(1, product(swapped(rows), in, {}, 0, gbias));
+    }
+    if (gbias.defined()) {
+      gx.put(2, gbias);
+      return;
+    }
     if (gx.needed(2)) gx.put(2, raw::drop(raw::reduce(ReduceOp::sum, rows, 1u), 1u));
   }
   void release() override { x = weight = {}; }

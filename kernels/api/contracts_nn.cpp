@@ -143,6 +143,11 @@ Support check_contract(const MatmulArgs& args) {
   c.require(has_matrix_strides(args.b), "b is ", args.b, " with strides ", args.b.strides,
             ": expected a unit stride in one of the last two dimensions");
   if (args.bias.defined()) check_vector_like(c, "bias", args.bias, n, "a", args.a, "(N) of y");
+  if (args.a_sums.defined()) {
+    c.require(rank == 2 && n >= 1, "a_sums is defined for y ", args.y, ": expected rank 2 and one column at least");
+    if (c.ok()) check_vector_like(c, "a_sums", args.a_sums, args.a.shape[0], "a", args.a, "(M) of y");
+    c.output("a_sums", args.a_sums);
+  }
   return c.result();
 }
 

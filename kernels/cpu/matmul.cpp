@@ -6,6 +6,7 @@
 #include <graft/kernels/cpu/dnnl_compat.h>
 #include <graft/kernels/cpu/lru_cache.h>
 #include <graft/kernels/cpu/rows.h>
+#include <graft/kernels/cpu/table.h>
 
 namespace graft::kernels::cpu {
 namespace {
@@ -128,9 +129,19 @@ void run_in_pieces(const MatmulArgs& args, const MatmulSpec& spec) {
   });
 }
 
+// The sums of a's rows are a reduction of their own: nothing is gained by doing them beside the product.
+ReduceArgs sums_of_a(const MatmulArgs& args) {
+  TensorRef sums = args.a_sums;
+  sums.shape = {args.a.shape[0], 1};
+  sums.strides = {1, 1};
+  return {ReduceOp::sum, args.a, sums};
+}
+
 Support supports(const MatmulArgs& args) {
   Support support = check_contract(args);
   if (!support.ok) return support;
+  if (args.a_sums.defined())
+    if (Support sums = table().row<ReduceArgs>().supports(sums_of_a(args)); !sums.ok) return sums;
   if (args.y.dtype == DType::f64 || args.y.dtype == DType::f16)
     return Support::no(cat("runs f32 and bf16, got ", to_string(args.y)));
   if (args.y.numel() == 0 || args.a.numel() == 0) return Support::no("leaves empty matrices to the reference backend");
@@ -143,7 +154,7 @@ Support supports(const MatmulArgs& args) {
   return support;
 }
 
-void run(const MatmulArgs& args, Stream&) {
+void run(const MatmulArgs& args, Stream& stream) {
   MatmulSpec spec;
   check(spec_of(args, spec), "matmul: run without a yes of supports");
   Primitive* whole = primitive(spec);
@@ -155,6 +166,7 @@ void run(const MatmulArgs& args, Stream&) {
   else
     whole->run(args.a.data, args.b.data, args.bias.data, args.y.data, args.b_tag);
   if (args.activation == Activation::relu) relu_in_place(args.y);
+  if (args.a_sums.defined()) table().row<ReduceArgs>().run(sums_of_a(args), stream);
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 // y = activation(a @ b + bias), batched: one block a tile of y, in the order of gemm_tile.cuh's loop over K. Where y
 // has too few tiles to fill a device and K is long, K is cut into parts (by the shape alone, so that the bits do not
-// depend on the device): each part's product goes to a workspace, and a second launch adds the parts in their order.
+// depend on the device): each part's product goes to a workspace, and the last block of a tile (ticket.cuh) adds its
+// parts in their order; where that is much for one block, a second launch does.
 #pragma once
 
 #include <array>
 
 #include <graft/kernels/cuda/gemm_tile.cuh>
+#include <graft/kernels/cuda/ticket.cuh>
 
 namespace graft::kernels::cuda {
 
@@ -41,6 +43,9 @@ struct Problem {
   int tiles_m, tiles_n, splits;
   bool relu, vectors;  // vectors: rows of y (or of parts) begin at multiples of 16 bytes
   Batches batches;
+  T* a_sums;                // (M) or nullptr
+  std::uint32_t* counters;  // of each tile, with parts; nullptr: the parts stay
+  bool sum_vectors;         // four neighbours of y can be written at once
 };
 
 /// The tile of a block: tiles of eight rows follow one another column by column, so that blocks which run together
@@ -96,6 +101,89 @@ GRAFT_DEVICE void load_operand(T* to, const Operand<T>& operand, std::int64_t k,
   }
 }
 
+constexpr int kSumThreads = 256, kSumElements = 4;
+
+/// y = activation(parts[0] + parts[1] + ... + bias) of `here` neighbouring elements, four at most, from the first on.
+template <class T>
+GRAFT_DEVICE void sum_elements(const Compute<T>* parts, const T* bias, T* y, std::int64_t first, int here,
+                               std::int64_t count, int n, int splits, bool relu, bool vectors) {
+  using C = Compute<T>;
+  constexpr int v = kSumElements;
+  parts += first;
+  Vector<C, v> sum{};
+  for (int s = 0; s < splits; ++s, parts += count) {
+    if (vectors) {
+      const auto part = *reinterpret_cast<const Vector<C, v>*>(parts);
+      GRAFT_UNROLL
+      for (int i = 0; i < v; ++i) sum.at[i] += part.at[i];
+    } else {
+      GRAFT_UNROLL
+      for (int i = 0; i < v; ++i)
+        if (i < here) sum.at[i] += parts[i];
+    }
+  }
+  const int column = static_cast<int>(first % n);
+  Vector<T, v> result;
+  GRAFT_UNROLL
+  for (int i = 0; i < v; ++i) {
+    C value = sum.at[i];
+    if (bias != nullptr && i < here) value += widen(bias[(column + i) % n]);
+    result.at[i] = narrow<T>(relu && value < C(0) ? C(0) : value);
+  }
+  if (vectors) {
+    *reinterpret_cast<Vector<T, v>*>(y + first) = result;
+  } else {
+    GRAFT_UNROLL
+    for (int i = 0; i < v; ++i)
+      if (i < here) y[first + i] = result.at[i];
+  }
+}
+
+/// The same of all of y, four elements a thread.
+template <class T>
+GRAFT_KERNEL(kSumThreads)
+matmul_sum_parts(const Compute<T>* __restrict__ parts, const T* __restrict__ bias, T* __restrict__ y, int count, int n,
+                 int splits, bool relu, bool vectors) {
+  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * kSumThreads + threadIdx.x) * kSumElements;
+  if (first >= count) return;
+  sum_elements(parts, bias, y, first, left_from(count, first, kSumElements), count, n, splits, relu, vectors);
+}
+
+/// The same of a tile of y, by a block of Threads.
+template <int Threads, class T>
+GRAFT_DEVICE void sum_tile(const Problem<T>& p, std::int64_t batches, std::int64_t first_row, std::int64_t column,
+                           int rows, int columns) {
+  const int across = ceil_div(columns, kSumElements);
+  GRAFT_NO_UNROLL
+  for (int i = static_cast<int>(threadIdx.x); i < rows * across; i += Threads) {
+    const int c = i % across * kSumElements, here = columns - c < kSumElements ? columns - c : kSumElements;
+    sum_elements(p.parts, p.bias, p.y, (first_row + i / across) * p.n + column + c, here, batches * p.m * p.n,
+                 static_cast<int>(p.n), p.splits, p.relu, p.sum_vectors);
+  }
+}
+
+/// Sums of a's rows [row, row + rows), over all of K: the blocks that have these rows of a, whatever columns of y and
+/// part of K are theirs, share them; a warp takes a row.
+template <int Threads, class T>
+GRAFT_DEVICE void sum_rows_of_a(const Problem<T>& p, const TilePosition& at, std::int64_t row, int rows) {
+  using C = Compute<T>;
+  constexpr int warps = Threads / kWarp, run = 64;  // a sum begins anew after so many terms: it loses fewer digits
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  GRAFT_NO_UNROLL
+  for (int r = (at.column * p.splits + at.split) * warps + warp; r < rows; r += p.tiles_n * p.splits * warps) {
+    const T* const a = p.a.data + (p.a.columns ? (row + r) * p.a.stride : row + r);
+    const std::int64_t step = p.a.columns ? 1 : p.a.stride;
+    C total = 0;
+    for (std::int64_t k = lane; k < p.k;) {
+      C sum = 0;
+      for (int i = 0; i < run && k < p.k; ++i, k += kWarp) sum += widen(a[k * step]);
+      total += sum;
+    }
+    total = warp_reduce(total, Add{});
+    if (lane == 0) p.a_sums[row + r] = narrow<T>(total);
+  }
+}
+
 /// AK, BK: for the 16-bit types, whether K is contiguous in a and in b. 512 threads a multiprocessor at least: 128
 /// registers each, which is what the large tiles need.
 template <class Tile, int Stages, bool AK, bool BK, class T>
@@ -127,56 +215,20 @@ matmul_tiles(const Problem<T> p) {
                            load_operand<typename Tile::BLayout, Tile::kThreads, BK>(to_b, operand_b, k, left);
                          });
   const int rows = left_from(p.m, row, Tile::kBm), columns = left_from(p.n, column, Tile::kBn);
+  const std::int64_t batches = gridDim.x / static_cast<unsigned>(p.tiles_m * p.tiles_n * p.splits);
   if (p.parts != nullptr) {
-    const std::int64_t batches = gridDim.x / static_cast<unsigned>(p.tiles_m * p.tiles_n * p.splits);
     Compute<T>* const part = p.parts + (at.split * batches + at.batch) * p.m * p.n;
     tile.store(TileOutput<Compute<T>, T>{part + row * p.n + column, p.n, rows, columns, p.vectors});
   } else {
     tile.store(TileOutput<T>{p.y + (at.batch * p.m + row) * p.n + column, p.n, rows, columns, p.vectors,
                              p.bias == nullptr ? nullptr : p.bias + column, p.relu});
   }
-}
-
-constexpr int kSumThreads = 256, kSumElements = 4;
-
-/// y = activation(parts[0] + parts[1] + ... + bias): four neighbouring elements a thread.
-template <class T>
-GRAFT_KERNEL(kSumThreads)
-matmul_sum_parts(const Compute<T>* __restrict__ parts, const T* __restrict__ bias, T* __restrict__ y, int count, int n,
-                 int splits, bool relu, bool vectors) {
-  using C = Compute<T>;
-  constexpr int v = kSumElements;
-  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * kSumThreads + threadIdx.x) * v;
-  if (first >= count) return;
-  const int here = left_from(count, first, v);
-  parts += first;
-  Vector<C, v> sum{};
-  for (int s = 0; s < splits; ++s, parts += count) {
-    if (vectors) {
-      const auto part = *reinterpret_cast<const Vector<C, v>*>(parts);
-      GRAFT_UNROLL
-      for (int i = 0; i < v; ++i) sum.at[i] += part.at[i];
-    } else {
-      GRAFT_UNROLL
-      for (int i = 0; i < v; ++i)
-        if (i < here) sum.at[i] += parts[i];
-    }
-  }
-  const int column = static_cast<int>(first % n);
-  Vector<T, v> result;
-  GRAFT_UNROLL
-  for (int i = 0; i < v; ++i) {
-    C value = sum.at[i];
-    if (bias != nullptr && i < here) value += widen(bias[(column + i) % n]);
-    result.at[i] = narrow<T>(relu && value < C(0) ? C(0) : value);
-  }
-  if (vectors) {
-    *reinterpret_cast<Vector<T, v>*>(y + first) = result;
-  } else {
-    GRAFT_UNROLL
-    for (int i = 0; i < v; ++i)
-      if (i < here) y[first + i] = result.at[i];
-  }
+  if (p.a_sums != nullptr) sum_rows_of_a<Tile::kThreads>(p, at, row, rows);
+  if (p.counters == nullptr) return;
+  const int tiles = p.tiles_m * p.tiles_n;
+  if (is_last_block(p.counters + at.batch * tiles + static_cast<int>(blockIdx.x) % tiles,
+                    static_cast<unsigned>(p.splits)))
+    sum_tile<Tile::kThreads>(p, batches, at.batch * p.m + row, column, rows, columns);
 }
 
 // --- the host's side ------------------------------------------------------------------------------------------------
@@ -239,6 +291,9 @@ inline bool fills(const MatmulArgs& args, int tile, std::int64_t blocks) {
   return std::min(args.y.shape[rank - 2], args.y.shape[rank - 1]) > tile / 2 && tiles_of(args, tile) >= blocks;
 }
 
+/// Elements of a tile's parts that its last block adds; for more the other multiprocessors' help is worth a launch.
+constexpr int kMostParts = 1 << 16;
+
 template <class Tile, int Stages, bool AK, bool BK, class T>
 void launch_tiles(const MatmulArgs& args, Problem<T> p, const Stream& stream) {
   const std::int64_t batches = args.y.numel() / (p.m * p.n);
@@ -263,8 +318,15 @@ void launch_tiles(const MatmulArgs& args, Problem<T> p, const Stream& stream) {
   const Workspace parts(static_cast<std::size_t>(count * p.splits) * sizeof(C), stream);
   p.parts = parts.as<C>();
   p.vectors = p.n % kVectorLength<C> == 0;
+  const bool aligned = is_aligned(p.y, sizeof(Vector<T, kSumElements>));
+  if (Tile::kBm * Tile::kBn * p.splits <= kMostParts) {
+    p.counters = tickets(blocks, stream);
+    p.sum_vectors = p.n % kSumElements == 0 && aligned;
+    launch("matmul_tiles", matmul_tiles<Tile, Stages, AK, BK, T>, config, stream, p);
+    return;
+  }
   launch("matmul_tiles", matmul_tiles<Tile, Stages, AK, BK, T>, config, stream, p);
-  const bool vectors = count % kSumElements == 0 && is_aligned(p.y, sizeof(Vector<T, kSumElements>));
+  const bool vectors = count % kSumElements == 0 && aligned;
   launch("matmul_sum_parts", matmul_sum_parts<T>,
          {.grid = dim3(blocks_for(count, kSumThreads * kSumElements)), .block = dim3(kSumThreads)}, stream, p.parts,
          p.bias, p.y, static_cast<int>(count), static_cast<int>(p.n), p.splits, p.relu, vectors);
@@ -283,6 +345,7 @@ Problem<T> problem_of(const MatmulArgs& args) {
   p.k = args.a.shape[rank - 1];
   p.relu = args.activation == Activation::relu;
   p.batches = batches_of(args.a, args.b);
+  p.a_sums = args.a_sums.as<T>();
   return p;
 }
 

@@ -18,6 +18,11 @@ void matmul(const MatmulArgs& args) {
         y[(batch * m + i) * n + j] = args.activation == Activation::relu && sum < 0 ? 0 : sum;  // NaN passes
       }
   write(y, args.y);
+  if (!args.a_sums.defined()) return;
+  Array<double> sums({m});
+  for (std::int64_t i = 0; i < m; ++i)
+    for (std::int64_t l = 0; l < k; ++l) sums[i] += a[i * k + l];
+  write(sums, args.a_sums);
 }
 
 }  // namespace

@@ -107,6 +107,27 @@ std::vector<OpCase> matmul_cases() {
                               args.activation = activation;
                               return args;
                             }));
+  // With the sums of a's rows: one or several tiles, and parts of K; rows and columns of a contiguous.
+  struct Sums {
+    const char* variant;
+    std::int64_t m, n, k;
+    bool transposed;
+  };
+  for (const Sums& p : std::vector<Sums>{{"row_sums", 33, 17, 5, false},
+                                         {"row_sums_of_columns", 40, 33, 65, true},
+                                         {"row_sums_of_many_tiles", 300, 200, 35, true},
+                                         {"row_sums_long_k", 33, 65, 700, true},
+                                         {"row_sums_longer_k", 5, 9, 4200, false},
+                                         {"row_sums_one_column", 70, 1, 64, true},
+                                         {"row_sums_no_k", 7, 5, 0, false}})
+    cases.push_back(op_case(p.variant, kFloats, sum_of(p.k), [p](Maker& make) {
+      MatmulArgs args;
+      args.a = make.input({p.m, p.k}, p.transposed ? Layout::permuted({1, 0}) : Layout{});
+      args.b = make.input({p.k, p.n});
+      args.y = make.output("y", {p.m, p.n});
+      args.a_sums = make.output("a_sums", {p.m});
+      return args;
+    }));
   // The same tag twice with the same contents: a packed copy may be kept, and gives the same result.
   cases.push_back(op_case("tagged_weight", kF32, sum_of(33), [](Maker& make) {
     MatmulArgs args;

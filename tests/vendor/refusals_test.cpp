@@ -57,6 +57,9 @@ TEST(VendorRefusals, MatmulServesEveryTransposeButNoOverlap) {
     return reason(args);
   };
   EXPECT_EQ(product({3, 1}, {5, 1}), "");
+  MatmulArgs sums{tensor({4, 3}), tensor({3, 5}), {}, tensor({4, 5})};
+  sums.a_sums = tensor({4});
+  EXPECT_EQ(reason(sums), "a_sums is defined: only our own kernels sum a's rows beside a product");
   EXPECT_EQ(product({1, 4}, {5, 1}), "");
   EXPECT_EQ(product({3, 1}, {1, 3}), "");
   EXPECT_EQ(product({9, 1}, {1, 8}), "") << "windows";
