@@ -182,15 +182,16 @@ inline constexpr std::int64_t kMultiprocessors = 132;
 /// a scheduler has a single large tile's warp, whose waits nothing covers, and part of the device has none at all; the
 /// small tile makes four blocks of one large, so that at least three warps take turns, at about half the arithmetic an
 /// instruction. Counted for f32 with the instructions of a step and one instruction every two clocks from a lone warp,
-/// nine in ten clocks from three (estimates, not measured): 98 large blocks of 36 steps 119,000 clocks, 392 small ones
-/// 93,000; at 196 large blocks the two are even; from 264 on the large tile wins.
+/// nine in ten clocks from three (estimates): 98 large blocks of 36 steps 119,000 clocks, 392 small ones 93,000; at 196
+/// large blocks the two are even; from 264 on the large tile wins. The 16-bit tiles wait less, for tensor cores and not for
+/// lanes: on an H100 and an H200 98 large blocks were slower than small ones (17 and 13 us), and 196 faster (11 and 18).
 template <class T, ConvProduct product, class F>
 void with_tile(std::int64_t rows, std::int64_t columns, std::int64_t groups, bool vectors, F&& f) {
   // Operands that are scattered into the tile move element by element anyway.
   constexpr bool scattered = !is_half<T> && product.a_along_depth && product.b_along_depth;
   constexpr int v = scattered ? 1 : kVectorLength<T>;
   if constexpr (!std::is_same_v<T, double>) {
-    constexpr std::int64_t enough_blocks = 2 * kMultiprocessors;
+    constexpr std::int64_t enough_blocks = (is_half<T> ? 1 : 2) * kMultiprocessors;
     const std::int64_t blocks =
         ceil_div<std::int64_t>(rows, product.rows) * ceil_div<std::int64_t>(columns, product.columns) * groups;
     const bool large = blocks >= enough_blocks && rows > product.rows / 2 && columns > product.columns / 2;

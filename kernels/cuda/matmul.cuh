@@ -76,62 +76,83 @@ GRAFT_DEVICE MatrixLoader<Layout, Threads, KInside> loader_of(const Matrix<T>& m
 
 constexpr int kSumThreads = 256, kSumElements = 4;
 
-/// y = activation(parts[0] + parts[1] + ... + bias) of `here` neighbouring elements, four at most, from the first on.
-template <class T>
-GRAFT_DEVICE void sum_elements(const Compute<T>* parts, const T* bias, T* y, std::int64_t first, int here,
-                               std::int64_t count, int n, int splits, bool relu, bool vectors) {
+/// y = activation(parts[0] + parts[1] + ... + bias) of Runs runs of neighbouring elements: here[r] of them, at most four,
+/// from first[r] on. Eight vectors of parts are read before the first of them is added: the waits are what this costs.
+template <int Runs, class T>
+GRAFT_DEVICE void sum_runs(const Compute<T>* parts, const T* bias, T* y, const std::int64_t (&first)[Runs],
+                           const int (&here)[Runs], std::int64_t count, int n, int splits, bool relu, bool vectors) {
   using C = Compute<T>;
-  constexpr int v = kSumElements;
-  parts += first;
-  Vector<C, v> sum{};
-  for (int s = 0; s < splits; ++s, parts += count) {
+  constexpr int v = kSumElements, ahead = 8 / Runs;
+  Vector<C, v> sum[Runs] = {};
+  for (int s = 0; s < splits; s += ahead) {
+    Vector<C, v> part[ahead][Runs] = {};
+    GRAFT_UNROLL
+    for (int k = 0; k < ahead; ++k) GRAFT_UNROLL
+    for (int r = 0; r < Runs; ++r) {
+      if (s + k >= splits || here[r] <= 0) continue;
+      const C* const from = parts + (s + k) * count + first[r];
+      if (vectors) {
+        part[k][r] = *reinterpret_cast<const Vector<C, v>*>(from);
+      } else {
+        GRAFT_UNROLL
+        for (int i = 0; i < v; ++i)
+          if (i < here[r]) part[k][r].at[i] = from[i];
+      }
+    }
+    GRAFT_UNROLL
+    for (int k = 0; k < ahead; ++k) GRAFT_UNROLL
+    for (int r = 0; r < Runs; ++r) GRAFT_UNROLL
+    for (int i = 0; i < v; ++i)
+      if (s + k < splits) sum[r].at[i] += part[k][r].at[i];
+  }
+  GRAFT_UNROLL
+  for (int r = 0; r < Runs; ++r) {
+    if (here[r] <= 0) continue;
+    const int column = static_cast<int>(first[r] % n);
+    Vector<T, v> result;
+    GRAFT_UNROLL
+    for (int i = 0; i < v; ++i) {
+      C value = sum[r].at[i];
+      if (bias != nullptr && i < here[r]) value += widen(bias[(column + i) % n]);
+      result.at[i] = narrow<T>(relu && value < C(0) ? C(0) : value);
+    }
     if (vectors) {
-      const auto part = *reinterpret_cast<const Vector<C, v>*>(parts);
-      GRAFT_UNROLL
-      for (int i = 0; i < v; ++i) sum.at[i] += part.at[i];
+      store_vector(y + first[r], result);
     } else {
       GRAFT_UNROLL
       for (int i = 0; i < v; ++i)
-        if (i < here) sum.at[i] += parts[i];
+        if (i < here[r]) y[first[r] + i] = result.at[i];
     }
-  }
-  const int column = static_cast<int>(first % n);
-  Vector<T, v> result;
-  GRAFT_UNROLL
-  for (int i = 0; i < v; ++i) {
-    C value = sum.at[i];
-    if (bias != nullptr && i < here) value += widen(bias[(column + i) % n]);
-    result.at[i] = narrow<T>(relu && value < C(0) ? C(0) : value);
-  }
-  if (vectors) {
-    store_vector(y + first, result);
-  } else {
-    GRAFT_UNROLL
-    for (int i = 0; i < v; ++i)
-      if (i < here) y[first + i] = result.at[i];
   }
 }
 
 /// The same of all of y, four elements a thread.
 template <class T>
 GRAFT_KERNEL(kSumThreads)
-matmul_sum_parts(const Compute<T>* __restrict__ parts, const T* __restrict__ bias, T* __restrict__ y, int count, int n,
-                 int splits, bool relu, bool vectors) {
-  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * kSumThreads + threadIdx.x) * kSumElements;
-  if (first >= count) return;
-  sum_elements(parts, bias, y, first, left_from(count, first, kSumElements), count, n, splits, relu, vectors);
+matmul_sum_parts(const Compute<T>* parts, const T* bias, T* y, int count, int n, int splits, bool relu, bool vectors) {
+  const std::int64_t first[] = {(static_cast<std::int64_t>(blockIdx.x) * kSumThreads + threadIdx.x) * kSumElements};
+  const int here[] = {left_from(count, first[0], kSumElements)};
+  sum_runs(parts, bias, y, first, here, count, n, splits, relu, vectors);
 }
 
 /// The same of a tile of y, by a block of Threads.
 template <int Threads, class T>
 GRAFT_DEVICE void sum_tile(const Problem<T>& p, std::int64_t batches, std::int64_t first_row, std::int64_t column,
                            int rows, int columns) {
-  const int across = ceil_div(columns, kSumElements);
+  constexpr int kRuns = 4;
+  const int across = ceil_div(columns, kSumElements), runs = rows * across;
   GRAFT_NO_UNROLL
-  for (int i = static_cast<int>(threadIdx.x); i < rows * across; i += Threads) {
-    const int c = i % across * kSumElements, here = columns - c < kSumElements ? columns - c : kSumElements;
-    sum_elements(p.parts, p.bias, p.y, (first_row + i / across) * p.n + column + c, here, batches * p.m * p.n,
-                 static_cast<int>(p.n), p.splits, p.relu, p.sum_vectors);
+  for (int i = static_cast<int>(threadIdx.x); i < runs; i += kRuns * Threads) {
+    std::int64_t first[kRuns];
+    int here[kRuns];
+    GRAFT_UNROLL
+    for (int r = 0; r < kRuns; ++r) {
+      const int run = i + r * Threads, c = run % across * kSumElements;
+      first[r] = (first_row + run / across) * p.n + column + c;
+      here[r] = run < runs ? min(columns - c, kSumElements) : 0;
+    }
+    sum_runs(p.parts, p.bias, p.y, first, here, batches * p.m * p.n, static_cast<int>(p.n), p.splits, p.relu,
+             p.sum_vectors);
   }
 }
 

@@ -122,7 +122,9 @@ max_pool_windows(const T* __restrict__ x, T* __restrict__ y, Index* __restrict__
 }
 
 // Reads index (and gy) as often as windows overlap: 1 for 2x2/2, 2.25 for 3x3/2, mostly from the caches.
-template <class T, int V, class Index>
+// Windows are taken kAhead x kAhead at a time, all of them read before any is used: 2 where windows overlap, else 1. What
+// lies beyond the windows over an input is read at the first window of the plane, and counts for nothing.
+template <class T, int V, class Index, int kAhead>
 GRAFT_KERNEL(kThreads)
 max_pool_gradient(const T* __restrict__ gy, const Index* __restrict__ index, const T* __restrict__ y,
                   T* __restrict__ gx, MaxPlan plan, Images inputs, std::int64_t count) {
@@ -134,27 +136,33 @@ max_pool_gradient(const T* __restrict__ gy, const Index* __restrict__ index, con
   const Range rows = vertical.windows_over(at.row), columns = horizontal.windows_over(at.column);
   const std::int64_t plane = at.image * vertical.outputs * horizontal.outputs * plan.channels + at.channel;
   C sum[V] = {};
-  for (int p = rows.begin; p < rows.end; ++p) {
-    const int r = vertical.tap_at(at.row, p);
-    if (r < 0) continue;
-    std::int64_t window = plane + (p * horizontal.outputs + columns.begin) * plan.channels;
-    for (int q = columns.begin; q < columns.end; ++q, window += plan.channels) {
-      const int t = horizontal.tap_at(at.column, q);
-      if (t < 0) continue;
-      const auto place = static_cast<Index>(r * horizontal.kernel + t);
-      Packed<Index, V> from = load<V>(index + window);
-      const Packed<T, V> gradient = load<V>(gy + window);
-      if (y != nullptr) {  // fused relu: closed unless positive or NaN
-        const Packed<T, V> value = load<V>(y + window);
+  constexpr int kNone = -2;  // no place, and not kNowhere
+  for (int p = rows.begin; p < rows.end; p += kAhead)
+    for (int q = columns.begin; q < columns.end; q += kAhead) {
+      int place[kAhead * kAhead];
+      Packed<Index, V> from[kAhead * kAhead];
+      Packed<T, V> gradient[kAhead * kAhead];
+      GRAFT_UNROLL
+      for (int k = 0; k < kAhead * kAhead; ++k) {
+        const int row = p + k / kAhead, column = q + k % kAhead;
+        const int r = row < rows.end ? vertical.tap_at(at.row, row) : -1;
+        const int t = column < columns.end ? horizontal.tap_at(at.column, column) : -1;
+        const bool covers = r >= 0 && t >= 0;
+        place[k] = covers ? r * horizontal.kernel + t : kNone;
+        const std::int64_t window = plane + (covers ? (row * horizontal.outputs + column) * plan.channels : 0);
+        from[k] = load<V>(index + window);
+        gradient[k] = load<V>(gy + window);
+        if (y == nullptr) continue;
+        const Packed<T, V> value = load<V>(y + window);  // fused relu: closed unless positive or NaN
         GRAFT_UNROLL
         for (int v = 0; v < V; ++v)
-          if (widen(value.at[v]) <= 0) from.at[v] = kNowhere<Index>;
+          if (widen(value.at[v]) <= 0) from[k].at[v] = kNowhere<Index>;
       }
       GRAFT_UNROLL
+      for (int k = 0; k < kAhead * kAhead; ++k) GRAFT_UNROLL
       for (int v = 0; v < V; ++v)
-        if (from.at[v] == place) sum[v] += widen(gradient.at[v]);
+        if (static_cast<int>(from[k].at[v]) == place[k]) sum[v] += widen(gradient[k].at[v]);
     }
-  }
   Packed<T, V> result;
   GRAFT_UNROLL
   for (int v = 0; v < V; ++v) result.at[v] = narrow<T>(sum[v]);
@@ -367,8 +375,11 @@ void run_max_pool_backward(const MaxPoolBackwardArgs& args, Stream& stream) {
   visit_channels(args.gx, {args.gy.data, args.index.data, y.data, args.gx.data}, [&]<class T, int V>() {
     visit_index(args.geometry, [&]<class Index>(Index) {
       const std::int64_t count = args.gx.numel() / V;
-      launch("max_pool_backward", max_pool_gradient<T, V, Index>, one_thread_each(count), stream, args.gy.as<T>(),
-             args.index.as<Index>(), y.as<T>(), args.gx.as<T>(), plan, images_of<V>(args.gx), count);
+      const PoolGeometry& g = args.geometry;
+      const bool overlap = g.kernel_h > g.stride_h || g.kernel_w > g.stride_w;
+      launch("max_pool_backward", overlap ? max_pool_gradient<T, V, Index, 2> : max_pool_gradient<T, V, Index, 1>,
+             one_thread_each(count), stream, args.gy.as<T>(), args.index.as<Index>(), y.as<T>(), args.gx.as<T>(), plan,
+             images_of<V>(args.gx), count);
     });
   });
 }
