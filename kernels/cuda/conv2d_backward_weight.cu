@@ -1,8 +1,9 @@
 // Convolution, gradients of the weights and the bias. gw (K, R S C) = gy^T (K, M) times the pictures' windows (M, R S
 // C), for each group, with the reduction over all M = N P Q output positions; a block's rows are elements (r, s, c),
-// its columns filters. Few results and a long sum: the sum is cut into parts, as many as the shape asks for, that a
-// second launch adds in order. The bias gradient is summed the same way.
+// its columns filters. Few results and a long sum: the sum is cut into parts, as many as the shape asks for, that the
+// last blocks of a tile add in order (conv2d_parts.cuh). The bias gradient is summed the same way.
 #include <graft/kernels/cuda/conv2d_direct.cuh>
+#include <graft/kernels/cuda/conv2d_parts.cuh>
 #include <graft/kernels/cuda/conv2d_tile.cuh>
 
 namespace graft::kernels::cuda {
@@ -12,11 +13,11 @@ namespace {
 
 constexpr ConvProduct kBackwardWeight{64, 128, false, false};
 
-// parts (splits, K, R S cg): sums over `part` positions each.
+// The parts (splits, K, R S cg) are sums over `part` positions each.
 template <class Tile, class T = typename Tile::T>
 GRAFT_KERNEL(kConvThreads)
 conv2d_backward_weight_kernel(const ConvShape g, const TileGrid grid, const T* __restrict__ x, const T* __restrict__ gy,
-                              int part, Compute<T>* __restrict__ parts, bool vector_stores) {
+                              int part, const PartSums<T> sums, bool vector_stores) {
   using Block = typename Tile::Block;
   constexpr int depth = Tile::kDepth, v = Tile::kV;
   GRAFT_DYNAMIC_SHARED(T, shared);
@@ -54,9 +55,13 @@ conv2d_backward_weight_kernel(const ConvShape g, const TileGrid grid, const T* _
     });
   });
 
-  const std::int64_t filter = std::int64_t{block.split} * g.k + std::int64_t{block.group} * g.kg + first_row;
-  tile.store(TileOutput<Compute<T>, T>{parts + filter * elements + first_column, elements, g.kg - first_row,
-                                       elements - first_column, vector_stores});
+  const std::int64_t at = (std::int64_t{block.group} * g.kg + first_row) * elements + first_column;
+  const int rows = g.kg - first_row, columns = elements - first_column;
+  tile.store(TileOutput<Compute<T>, T>{sums.parts + block.split * sums.count + at, elements, rows, columns,
+                                       vector_stores});
+  const auto index = static_cast<int>(blockIdx.x % (grid.column_tiles * grid.row_tiles * grid.groups));
+  finish_parts<kConvThreads, (v > 1)>(sums, index, block.split,
+                                      {at, elements, min(rows, Tile::kRows), min(columns, Tile::kColumns)});
 }
 
 constexpr std::int64_t kShortestPart = 256, kMostParts = 64;
@@ -86,13 +91,16 @@ void weight_gradient(const Conv2dBackwardWeightArgs& args, const ConvShape& g, S
       const int part = positions_per_part(positions, tiles, enough, args.gw.numel());
       const int splits = static_cast<int>(std::max<std::int64_t>(ceil_div<std::int64_t>(positions, part), 1));
       const bool whole = splits == 1 && std::is_same_v<T, Compute<T>>;  // the sum is gw itself
-      const Workspace sums(whole ? 0 : sizeof(Compute<T>) * static_cast<std::size_t>(splits * args.gw.numel()), stream);
-      auto* parts = whole ? static_cast<Compute<T>*>(args.gw.data) : sums.as<Compute<T>>();
+      const Workspace memory(whole ? 0 : sizeof(Compute<T>) * static_cast<std::size_t>(splits * args.gw.numel()),
+                             stream);
+      auto* parts = whole ? static_cast<Compute<T>*>(args.gw.data) : memory.as<Compute<T>>();
+      const PartSums<T> sums = part_sums<T>(parts, splits, args.gw, tiles, std::int64_t{Tile::kRows} * Tile::kColumns,
+                                            elements % kVectorLength<Compute<T>> == 0, stream);
       launch("conv2d_backward_weight", conv2d_backward_weight_kernel<Tile>,
              {.grid = grid_blocks(grid, splits), .block = dim3(kConvThreads), .shared_bytes = conv_shared_bytes<Tile>},
-             stream, g, grid, args.x.as<T>(), args.gy.as<T>(), part, parts,
+             stream, g, grid, args.x.as<T>(), args.gy.as<T>(), part, sums,
              vectors_fit<Compute<T>>({elements}, {parts}));
-      if (!whole) add_parts(parts, splits, args.gw, stream);
+      if (!whole && sums.to == nullptr) add_parts(parts, splits, args.gw, stream);
     });
   });
 }
@@ -101,16 +109,16 @@ void weight_gradient(const Conv2dBackwardWeightArgs& args, const ConvShape& g, S
 
 constexpr int kSumThreads = 256;
 
-// parts (parts, K): sums of `part` rows of gy (M, K). A block has `cols` columns (a power of two, 8 to 32); its threads
-// take the rows in turns.
+// The parts (parts, K) are sums of `part` rows of gy (M, K). A block has `cols` columns (a power of two, 8 to 32); its
+// threads take the rows in turns.
 template <class T>
 GRAFT_KERNEL(kSumThreads)
-conv2d_bias_kernel(const T* __restrict__ gy, std::int64_t rows, int k, int part, int cols,
-                   Compute<T>* __restrict__ parts) {
+conv2d_bias_kernel(const T* __restrict__ gy, std::int64_t rows, int k, int part, int cols, const PartSums<T> to) {
   GRAFT_SHARED(sums, Compute<T>[kSumThreads]);
   const unsigned col_tiles = static_cast<unsigned>(ceil_div(k, cols));
   const int thread = static_cast<int>(threadIdx.x), lanes = kSumThreads / cols;
-  const int col = static_cast<int>(blockIdx.x % col_tiles) * cols + thread % cols;
+  const auto tile = static_cast<int>(blockIdx.x % col_tiles);
+  const int first_col = tile * cols, col = first_col + thread % cols;
   const std::int64_t index = blockIdx.x / col_tiles, first = index * part;
   const std::int64_t end = first + part < rows ? first + part : rows;
   Compute<T> sum = 0;
@@ -118,9 +126,11 @@ conv2d_bias_kernel(const T* __restrict__ gy, std::int64_t rows, int k, int part,
     for (std::int64_t row = first + thread / cols; row < end; row += lanes) sum += widen(gy[row * k + col]);
   sums[thread] = sum;
   __syncthreads();  // the sums are there
-  if (thread >= cols || col >= k) return;
-  for (int lane = 1; lane < lanes; ++lane) sum += sums[lane * cols + thread];
-  parts[index * k + col] = sum;
+  if (thread < cols && col < k) {
+    for (int lane = 1; lane < lanes; ++lane) sum += sums[lane * cols + thread];
+    to.parts[index * k + col] = sum;
+  }
+  finish_parts<kSumThreads, false>(to, tile, static_cast<int>(index), {first_col, k, 1, min(cols, k - first_col)});
 }
 
 constexpr int kAddColumns = 32, kAddLanes = kSumThreads / kAddColumns;
@@ -167,11 +177,12 @@ void conv2d_bias_gradient(const TensorRef& gy, const TensorRef& gbias, Stream& s
         " positions, expected below 2^39");
   const auto parts = static_cast<int>(std::max<std::int64_t>(ceil_div(rows, part), 1));
   visit_floating(gy.dtype, [&]<class T>(T) {
-    const Workspace sums(sizeof(Compute<T>) * static_cast<std::size_t>(parts * k), stream);
+    const Workspace memory(sizeof(Compute<T>) * static_cast<std::size_t>(parts * k), stream);
+    const std::int64_t tiles = ceil_div<std::int64_t>(k, cols);
+    const PartSums<T> sums = part_sums<T>(memory.as<Compute<T>>(), parts, gbias, tiles, cols, false, stream);
     launch("conv2d_bias_gradient", conv2d_bias_kernel<T>,
-           {.grid = dim3(blocks_for(ceil_div<std::int64_t>(k, cols) * parts, 1)), .block = dim3(kSumThreads)}, stream,
-           gy.as<T>(), rows, k, part, cols, sums.as<Compute<T>>());
-    add_parts(sums.as<void>(), parts, gbias, stream);
+           {.grid = dim3(blocks_for(tiles * parts, 1)), .block = dim3(kSumThreads)}, stream, gy.as<T>(), rows, k, part,
+           cols, sums);
   });
 }
 

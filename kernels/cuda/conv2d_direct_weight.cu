@@ -1,8 +1,9 @@
 // Direct convolution (conv2d_direct.cuh), gradient of the weights: gw (K, R S C) sums gy times x over all positions. A
 // thread adds up 8 filters times 5 terms: 40 products for 7 reads of shared memory. The few threads that this makes a
 // whole gradient of are there several times, as slices that take the positions of a tile in turns; a block adds its
-// slices up in order, and a second launch the parts of all blocks.
+// slices up in order, and the last blocks of a tile the parts of all blocks (conv2d_parts.cuh).
 #include <graft/kernels/cuda/conv2d_direct.cuh>
+#include <graft/kernels/cuda/conv2d_parts.cuh>
 
 namespace graft::kernels::cuda {
 namespace {
@@ -34,7 +35,7 @@ GRAFT_DEVICE int filter_of(int group, int e, int groups) { return (e / 4 * group
 template <class T>
 GRAFT_KERNEL_RESIDENT(kThreads, 3)
 conv2d_direct_weight_kernel(const ConvShape g, const WeightPlan plan, const T* __restrict__ x, const T* __restrict__ gy,
-                            float* __restrict__ parts, bool vector_loads) {
+                            const PartSums<T> sums, bool vector_loads) {
   constexpr int v = kVectorLength<T>;
   GRAFT_DYNAMIC_SHARED(float, shared);
   const DirectTiles& tiles = plan.tiles;
@@ -133,17 +134,25 @@ conv2d_direct_weight_kernel(const ConvShape g, const WeightPlan plan, const T* _
       }
     }
   }
-  if (slice > 0) return;
-  GRAFT_UNROLL
-  for (int f = 0; f < kDirectFilters; ++f) {
-    const int filter = filter_of(group, f, groups);
-    float* const to = parts + (split_at * g.k + first_filter + filter) * terms;
+  if (slice == 0) {
     GRAFT_UNROLL
-    for (int i = 0; i < kTerms; ++i) {
-      const int term = first_term + i * plan.term_groups + term_group;
-      if (filter < left && term < terms) to[term] = sum[f][i];
+    for (int f = 0; f < kDirectFilters; ++f) {
+      const int filter = filter_of(group, f, groups);
+      float* const to = sums.parts + (split_at * g.k + first_filter + filter) * terms;
+      GRAFT_UNROLL
+      for (int i = 0; i < kTerms; ++i) {
+        const int term = first_term + i * plan.term_groups + term_group;
+        if (filter < left && term < terms) to[term] = sum[f][i];
+      }
     }
   }
+  // A block's filters with all terms are one run, of the lengths of vectors where the whole is.
+  const int filters = min(left, width);
+  const PartTile run{std::int64_t{first_filter} * terms, 0, 1, filters * terms};
+  const PartTile some{std::int64_t{first_filter} * terms + first_term, terms, filters,
+                      min(terms - first_term, plan.term_groups * kTerms)};
+  const auto index = static_cast<int>(blockIdx.x % static_cast<unsigned>(plan.filter_tiles * plan.term_tiles));
+  finish_parts<kThreads, true>(sums, index, static_cast<int>(split_at), plan.term_tiles == 1 ? run : some);
 }
 
 std::size_t shared_bytes(const WeightPlan& plan) {
@@ -177,15 +186,20 @@ bool direct_backward_weight(const Conv2dBackwardWeightArgs& args, const ConvShap
       plan.part = ceil_div(plan.tiles.count, std::max<std::int64_t>(splits, 1));
       splits = ceil_div(plan.tiles.count, plan.part);
       const bool whole = splits == 1 && std::is_same_v<T, float>;  // the sum is gw itself
-      const Workspace sums(whole ? 0 : sizeof(float) * static_cast<std::size_t>(splits * weights), stream);
-      auto* parts = whole ? static_cast<float*>(args.gw.data) : sums.as<float>();
+      const Workspace memory(whole ? 0 : sizeof(float) * static_cast<std::size_t>(splits * weights), stream);
+      auto* parts = whole ? static_cast<float*>(args.gw.data) : memory.as<float>();
+      const std::int64_t filters = std::min(g.k, plan.groups * kDirectFilters);
+      const PartSums<T> sums =
+          part_sums<T>(parts, static_cast<int>(splits), args.gw, blocks_a_part,
+                       filters * std::min(terms, plan.term_groups * kTerms),
+                       plan.term_tiles == 1 && weights % kVectorLength<float> == 0, stream);
       launch("conv2d_direct_backward_weight", conv2d_direct_weight_kernel<T>,
              {.grid = dim3(blocks_for(blocks_a_part * splits, 1)),
               .block = dim3(kThreads),
               .shared_bytes = shared_bytes(plan)},
-             stream, g, plan, args.x.as<T>(), args.gy.as<T>(), parts,
+             stream, g, plan, args.x.as<T>(), args.gy.as<T>(), sums,
              g.k % kVectorLength<T> == 0 && all_aligned({args.gy.data}));
-      if (!whole) add_parts(parts, static_cast<int>(splits), args.gw, stream);
+      if (!whole && sums.to == nullptr) add_parts(parts, static_cast<int>(splits), args.gw, stream);
       return true;
     }
     return false;

@@ -24,6 +24,7 @@
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/runtime/streams.h>
+#include <graft/kernels/runtime/tickets.h>
 
 namespace graft::runtime {
 namespace {
@@ -133,7 +134,9 @@ void LaunchScope::finish(int status, std::array<unsigned, 3> grid, std::array<un
     const OutsideCapture outside;  // of another stream, by this thread
     status = cudaStreamSynchronize(static_cast<cudaStream_t>(stream_.native));
     if (status == cudaSuccess) return;
-  } else if (is_sticky(status) && !synchronous_launches()) {
+  }
+  if (is_sticky(status)) drop_tickets();
+  if (is_sticky(status) && !synchronous_launches()) {
     // Either this kernel, where launches are performed at once, or one before it.
     ring().add(kernel_, stream_.native);
     const auto error = static_cast<cudaError_t>(status);

@@ -192,6 +192,15 @@ std::vector<OpCase> backward_weight_cases() {
       {"many_weights", 1, kMany * 68, 2, 2, kMany * 36, 1, 1, geometry(1, 0, 1, kMany), false, none, true, kF32});
   convs.push_back({"many_weights_bf16", 1, kMany * 72, 2, 2, kMany * 40, 1, 1, geometry(1, 0, 1, kMany), false, none,
                    true, {DType::bf16}});
+  // More parts than CUDA's blocks add in one step, the last group of parts being smaller: 9 and 20 of 256 positions.
+  convs.push_back({"nine_parts", 1, 5, 48, 48, 3, 1, 1, geometry(1, 0), true});
+  convs.push_back({"twenty_parts_vectors", 2, 8, 40, 64, 8, 1, 1, geometry(1, 0), true});
+  convs.push_back({"ten_parts_of_tiles", 1, 12, 40, 64, 36, 2, 3, {1, 1, 0, 1, 1, 1, 1}, false, none, true, kF32});
+  // The direct kernel's: 68 parts of 9 x 32 and of 3 x 5 weights, 9 of tiles of 160 terms, and more than one block adds.
+  convs.push_back({"one_channel_68_parts", 4, 1, 66, 66, 32, 3, 3, geometry(1, 1)});
+  convs.push_back({"three_channels_many_parts", 70, 3, 16, 16, 5, 1, 1, geometry(1, 0)});
+  convs.push_back({"four_channels_9_parts_of_tiles", 9, 4, 16, 16, 40, 7, 7, geometry(1, 3), false, none, true, kF32});
+  convs.push_back({"three_channels_9_large_parts", 9, 3, 16, 16, 64, 7, 7, geometry(1, 3), false, none, true, kF32});
   for (const Conv& conv : convs) {
     // An element of gw, and of gbias, sums over the pictures and positions.
     const Shape y = conv.y_shape();

@@ -5,6 +5,7 @@
 #include <string>
 
 #include <graft/kernels/registry/registry.h>
+#include <graft/kernels/runtime/activity.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/simt/core.h>
 
@@ -105,6 +106,47 @@ TEST_F(ConvolutionChoice, FewLargeTilesAreCutIntoSmallOnes) {
     EXPECT_EQ(run(forward({{1, 8, 263, 128}, 64, 1}), dtype).blocks, 4u * 263);
     EXPECT_EQ(run(forward({{1, 8, 264, 128}, 64, 1}), dtype).blocks, 264u);
   }
+}
+
+// The parts of a weight gradient: 20 of 256 positions, and of the direct kernel 66 of a picture each. Of 64 filters of
+// 7 x 7 x 3 nine parts are too much for one block: a second launch adds 32 weights a block.
+TEST_F(ConvolutionChoice, PartsAreAddedByTheBlocksThatMakeThem) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    SCOPED_TRACE(name(dtype));
+    const auto launches = [] { return runtime::device_activity().launches; };
+    std::uint64_t before = launches();
+    EXPECT_EQ(run(backward_weight({{2, 8, 40, 64}, 8, 1}), dtype).blocks, 20u);
+    EXPECT_EQ(launches() - before, 1u);
+    before = launches();
+    EXPECT_EQ(run(backward_weight({{66, 1, 16, 16}, 8, 3}), dtype).blocks, 66u);
+    EXPECT_EQ(launches() - before, 1u);
+    before = launches();
+    EXPECT_EQ(run(backward_weight({{9, 3, 16, 16}, 64, 7}), dtype).blocks, 9u + 64 * 7 * 7 * 3 / 32);
+    EXPECT_EQ(launches() - before, 2u);
+  }
+}
+
+// Whatever block is the last of a group of parts, and whatever group of a tile.
+TEST_F(ConvolutionChoice, PartsAreAddedInOneOrder) {
+  const simt::Options defaults = simt::options();
+  for (const Conv& conv : {Conv{{2, 8, 40, 64}, 8, 1}, Conv{{1, 5, 48, 48}, 3, 1}, Conv{{66, 1, 16, 16}, 8, 3}})
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      SCOPED_TRACE(std::to_string(conv.x[1]) + " channels, " + name(dtype));
+      const OpCase op = backward_weight(conv);
+      const auto bits_differ = [&](const CaseRun& a, const CaseRun& b) {
+        for (std::size_t i = 0; i < a.tensors->buffers().size(); ++i)
+          if (!a.tensors->buffers()[i]->same_bytes(*b.tensors->buffers()[i])) return true;
+        return false;
+      };
+      simt::options().order = simt::Order::Forward;
+      const CaseRun forward = run_case(op, dtype, *find_backend(BackendId::cuda));
+      for (const std::uint64_t seed : {0, 7, 8}) {
+        simt::options().order = seed == 0 ? simt::Order::Reverse : simt::Order::Random;
+        simt::options().seed = seed;
+        EXPECT_FALSE(bits_differ(forward, run_case(op, dtype, *find_backend(BackendId::cuda)))) << "seed " << seed;
+      }
+      simt::options() = defaults;
+    }
 }
 
 }  // namespace
