@@ -60,7 +60,7 @@ conv2d_backward_weight_kernel(const ConvShape g, const TileGrid grid, const T* _
   tile.store(TileOutput<Compute<T>, T>{sums.parts + block.split * sums.count + at, elements, rows, columns,
                                        vector_stores});
   const auto index = static_cast<int>(blockIdx.x % (grid.column_tiles * grid.row_tiles * grid.groups));
-  finish_parts<kConvThreads, (v > 1)>(sums, index, block.split,
+  finish_parts<kConvThreads, (v > 1), 2>(sums, index, block.split,
                                       {at, elements, min(rows, Tile::kRows), min(columns, Tile::kColumns)});
 }
 
@@ -86,8 +86,9 @@ void weight_gradient(const Conv2dBackwardWeightArgs& args, const ConvShape& g, S
     with_tile<T, kBackwardWeight>(g.kg, elements, g.groups * blocks_a_tile, vectors, [&]<class Tile>(Tile) {
       const TileGrid grid = tile_grid<Tile>(g.kg, elements, g.groups);
       const std::int64_t tiles = std::int64_t{grid.column_tiles} * grid.row_tiles * grid.groups;
-      // Warps enough to cover one another's waits: two of large tiles a scheduler, four of small ones.
-      const std::int64_t enough = (Tile::kRows == kBackwardWeight.rows ? 2 : 4) * kMultiprocessors;
+      // Warps enough to cover one another's waits: two of large tiles a scheduler, four of small ones; of the 16-bit tiles,
+      // which wait less, two of either. A few less than a whole wave, so that no second one is begun for them.
+      const std::int64_t enough = (is_half<T> || Tile::kRows == kBackwardWeight.rows ? 2 : 4) * kMultiprocessors - 8;
       const int part = positions_per_part(positions, tiles, enough, args.gw.numel());
       const int splits = static_cast<int>(std::max<std::int64_t>(ceil_div<std::int64_t>(positions, part), 1));
       const bool whole = splits == 1 && std::is_same_v<T, Compute<T>>;  // the sum is gw itself
@@ -130,7 +131,7 @@ conv2d_bias_kernel(const T* __restrict__ gy, std::int64_t rows, int k, int part,
     for (int lane = 1; lane < lanes; ++lane) sum += sums[lane * cols + thread];
     to.parts[index * k + col] = sum;
   }
-  finish_parts<kSumThreads, false>(to, tile, static_cast<int>(index), {first_col, k, 1, min(cols, k - first_col)});
+  finish_parts<kSumThreads, false, 1>(to, tile, static_cast<int>(index), {first_col, k, 1, min(cols, k - first_col)});
 }
 
 constexpr int kAddColumns = 32, kAddLanes = kSumThreads / kAddColumns;

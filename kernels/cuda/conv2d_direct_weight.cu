@@ -152,7 +152,7 @@ conv2d_direct_weight_kernel(const ConvShape g, const WeightPlan plan, const T* _
   const PartTile some{std::int64_t{first_filter} * terms + first_term, terms, filters,
                       min(terms - first_term, plan.term_groups * kTerms)};
   const auto index = static_cast<int>(blockIdx.x % static_cast<unsigned>(plan.filter_tiles * plan.term_tiles));
-  finish_parts<kThreads, true>(sums, index, static_cast<int>(split_at), plan.term_tiles == 1 ? run : some);
+  finish_parts<kThreads, true, 1>(sums, index, static_cast<int>(split_at), plan.term_tiles == 1 ? run : some);
 }
 
 std::size_t shared_bytes(const WeightPlan& plan) {

@@ -34,37 +34,54 @@ struct PartTile {
   int rows, columns;
 };
 
-/// to = parts[0] + parts[1] + ... over a tile, V elements a thread. The parts lie `step` elements apart.
-template <int Threads, int V, class C, class To>
+/// to = parts[0] + parts[1] + ... over a tile. The parts lie `step` elements apart. A thread takes Runs runs of V elements
+/// at a time and reads four parts of each before it adds them: the waits are what this costs.
+template <int Threads, int V, int Runs, class C, class To>
 GRAFT_DEVICE void add_parts_of_tile(const C* parts, std::int64_t step, int number, const PartTile& tile, To* to) {
-  const int across = tile.columns / V;
+  constexpr int kRuns = Runs, kAhead = 4;
+  const int across = tile.columns / V, runs = tile.rows * across;
   GRAFT_NO_UNROLL
-  for (int i = static_cast<int>(threadIdx.x); i < tile.rows * across; i += Threads) {
-    const std::int64_t at = tile.first + i / across * tile.stride + i % across * V;
-    const C* from = parts + at;
-    Vector<C, V> sum{};
-    GRAFT_UNROLL_BY(kPartsAtOnce)
-    for (int s = 0; s < number; ++s, from += step) {
-      const auto part = *reinterpret_cast<const Vector<C, V>*>(from);
-      GRAFT_UNROLL
-      for (int j = 0; j < V; ++j) sum.at[j] += part.at[j];
-    }
-    Vector<To, V> result;
+  for (int i = static_cast<int>(threadIdx.x); i < runs; i += kRuns * Threads) {
+    int at[kRuns];
+    Vector<C, V> sum[kRuns] = {};
     GRAFT_UNROLL
-    for (int j = 0; j < V; ++j) result.at[j] = narrow<To>(sum.at[j]);
-    store_vector(to + at, result);
+    for (int r = 0; r < kRuns; ++r) {
+      const int run = min(i + r * Threads, runs - 1);  // the last again, where there are no more
+      at[r] = static_cast<int>(tile.first) + run / across * static_cast<int>(tile.stride) + run % across * V;
+    }
+    GRAFT_NO_UNROLL
+    for (int s = 0; s < number; s += kAhead) {
+      Vector<C, V> part[kAhead][kRuns];
+      GRAFT_UNROLL
+      for (int k = 0; k < kAhead; ++k) GRAFT_UNROLL
+      for (int r = 0; r < kRuns; ++r)
+        if (s + k < number) part[k][r] = *reinterpret_cast<const Vector<C, V>*>(parts + (s + k) * step + at[r]);
+      GRAFT_UNROLL
+      for (int k = 0; k < kAhead; ++k) GRAFT_UNROLL
+      for (int r = 0; r < kRuns; ++r) GRAFT_UNROLL
+      for (int j = 0; j < V; ++j)
+        if (s + k < number) sum[r].at[j] += part[k][r].at[j];
+    }
+    GRAFT_UNROLL
+    for (int r = 0; r < kRuns; ++r) {
+      if (i + r * Threads >= runs) continue;
+      Vector<To, V> result;
+      GRAFT_UNROLL
+      for (int j = 0; j < V; ++j) result.at[j] = narrow<To>(sum[r].at[j]);
+      store_vector(to + at[r], result);
+    }
   }
 }
 
-/// Called by all threads of each block that has written part `split` of the tile with this index. Vectors: a kernel
-/// that has other things in its registers may do without the adding of vectors.
-template <int Threads, bool Vectors, class T>
+/// Called by all threads of each block that has written part `split` of the tile with this index. Vectors, Runs: a
+/// kernel that has few registers may do without the adding of vectors, and take fewer runs at a time.
+template <int Threads, bool Vectors, int Runs, class T>
 GRAFT_DEVICE void finish_parts(const PartSums<T>& sums, int index, int split, const PartTile& tile) {
   if (sums.to == nullptr) return;
   const auto add = [&](const auto* parts, std::int64_t step, int number, auto* to) {
     if constexpr (Vectors)
-      if (sums.vectors) return add_parts_of_tile<Threads, kVectorLength<Compute<T>>>(parts, step, number, tile, to);
-    add_parts_of_tile<Threads, 1>(parts, step, number, tile, to);
+      if (sums.vectors) return add_parts_of_tile<Threads, kVectorLength<Compute<T>>, Runs>(parts, step, number, tile, to);
+    add_parts_of_tile<Threads, 1, Runs>(parts, step, number, tile, to);
   };
   std::uint32_t* const counters = sums.counters + std::int64_t{index} * (sums.groups + 1);
   if (sums.group > 1) {
@@ -88,7 +105,7 @@ PartSums<T> part_sums(Compute<T>* parts, int splits, const TensorRef& to, std::i
   if (splits > kPartsAtOnce)
     for (sums.group = kPartsAtOnce; std::int64_t{sums.group} * sums.group < splits;) ++sums.group;
   sums.groups = ceil_div(splits, sums.group);
-  if (std::max(sums.group, sums.groups) * tile_elements > kMostAdded) return sums;
+  if (std::max(sums.group, sums.groups) * tile_elements > kMostAdded || sums.count > std::int64_t{1} << 30) return sums;
   sums.to = to.as<T>();
   sums.counters = tickets(tiles * (sums.groups + 1), stream);
   sums.vectors = vectors && is_aligned(parts, 16) && is_aligned(to.data, sizeof(Vector<T, kVectorLength<Compute<T>>>));

@@ -206,7 +206,7 @@ struct AveragePlan {
 };
 
 template <class T, int V>
-GRAFT_KERNEL(kThreads)
+GRAFT_KERNEL_RESIDENT(kThreads, 4)  // for six, its own choice, ptxas would spill
 average_pool_windows(const T* __restrict__ x, T* __restrict__ y, AveragePlan a, Images outputs, std::int64_t count) {
   using C = Compute<T>;
   const std::int64_t i = thread_number();
@@ -376,8 +376,10 @@ void run_max_pool_backward(const MaxPoolBackwardArgs& args, Stream& stream) {
     visit_index(args.geometry, [&]<class Index>(Index) {
       const std::int64_t count = args.gx.numel() / V;
       const PoolGeometry& g = args.geometry;
+      // Doubles would need more registers than there are.
+      constexpr int most = sizeof(T) < 8 ? 2 : 1;
       const bool overlap = g.kernel_h > g.stride_h || g.kernel_w > g.stride_w;
-      launch("max_pool_backward", overlap ? max_pool_gradient<T, V, Index, 2> : max_pool_gradient<T, V, Index, 1>,
+      launch("max_pool_backward", overlap ? max_pool_gradient<T, V, Index, most> : max_pool_gradient<T, V, Index, 1>,
              one_thread_each(count), stream, args.gy.as<T>(), args.index.as<Index>(), y.as<T>(), args.gx.as<T>(), plan,
              images_of<V>(args.gx), count);
     });
