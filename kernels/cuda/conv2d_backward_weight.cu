@@ -13,9 +13,14 @@ namespace {
 
 constexpr ConvProduct kBackwardWeight{64, 128, false, false};
 
+// Blocks that the registers of a multiprocessor must allow: the splits make four of small tiles, two of large ones. For
+// more, ptxas would take registers from the loop; copies element by element need many.
+template <class Tile>
+inline constexpr int kWeightBlocks = Tile::kRows == kBackwardWeight.rows ? 3 : Tile::kV == 1 ? 4 : 6;
+
 // The parts (splits, K, R S cg) are sums over `part` positions each.
 template <class Tile, class T = typename Tile::T>
-GRAFT_KERNEL(kConvThreads)
+GRAFT_KERNEL_RESIDENT(kConvThreads, kWeightBlocks<Tile>)
 conv2d_backward_weight_kernel(const ConvShape g, const TileGrid grid, const T* __restrict__ x, const T* __restrict__ gy,
                               int part, const PartSums<T> sums, bool vector_stores) {
   using Block = typename Tile::Block;

@@ -51,7 +51,7 @@ GRAFT_DEVICE void add_parts_of_tile(const C* parts, std::int64_t step, int numbe
     }
     GRAFT_NO_UNROLL
     for (int s = 0; s < number; s += kAhead) {
-      Vector<C, V> part[kAhead][kRuns];
+      Vector<C, V> part[kAhead][kRuns] = {};
       GRAFT_UNROLL
       for (int k = 0; k < kAhead; ++k) GRAFT_UNROLL
       for (int r = 0; r < kRuns; ++r)
