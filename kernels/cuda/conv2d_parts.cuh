@@ -46,7 +46,7 @@ GRAFT_DEVICE void add_parts_of_tile(const C* parts, std::int64_t step, int numbe
     Vector<C, V> sum[kRuns] = {};
     GRAFT_UNROLL
     for (int r = 0; r < kRuns; ++r) {
-      const int run = min(i + r * Threads, runs - 1);  // the last again, where there are no more
+      const int run = i + r * Threads;
       at[r] = static_cast<int>(tile.first) + run / across * static_cast<int>(tile.stride) + run % across * V;
     }
     GRAFT_NO_UNROLL
@@ -55,7 +55,8 @@ GRAFT_DEVICE void add_parts_of_tile(const C* parts, std::int64_t step, int numbe
       GRAFT_UNROLL
       for (int k = 0; k < kAhead; ++k) GRAFT_UNROLL
       for (int r = 0; r < kRuns; ++r)
-        if (s + k < number) part[k][r] = *reinterpret_cast<const Vector<C, V>*>(parts + (s + k) * step + at[r]);
+        if (s + k < number && i + r * Threads < runs)
+          part[k][r] = *reinterpret_cast<const Vector<C, V>*>(parts + (s + k) * step + at[r]);
       GRAFT_UNROLL
       for (int k = 0; k < kAhead; ++k) GRAFT_UNROLL
       for (int r = 0; r < kRuns; ++r) GRAFT_UNROLL

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <string_view>
 
 #include <graft/kernels/api/offered.h>
 #include <graft/kernels/reference/internal.h>
@@ -12,6 +13,8 @@
 #include <graft/kernels/registry/registry.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/parallel.h>
+
+#include "support/emulated_device.h"
 
 namespace graft::test {
 namespace {
@@ -123,6 +126,34 @@ bool run_on(const BackendTable& backend, const OpCase& op, DType dtype, const Ma
   return true;
 }
 
+// Where cuBLASLt 13.1 and cuDNN 9.19 were seen on an H200 not to keep to what is asked of every backend, in cases that are
+// named by their beginning. They are a rival to measure, not a truth: what they do there is printed, and fails nothing.
+const char* known_deviation(const std::string& name, DType dtype) {
+  struct Deviation {
+    std::string_view begins;
+    bool only_16_bits;
+    const char* what;
+  };
+  static constexpr Deviation deviations[] = {
+      {"matmul_long_k_aligned", true, "more than one rounding away where K is long"},
+      {"batch_norm_large_mean", true, "the variance loses digits beside a large mean"},
+      {"softmax_block", true, "more than one rounding away in long rows"},
+      {"softmax_large_block", true, "more than one rounding away in long rows"},
+      {"softmax_odd_", true, "more than one rounding away in long rows"},
+      {"softmax_beyond_registers", true, "more than one rounding away in long rows"},
+      {"softmax_in_place_", true, "more than one rounding away in long rows"},
+      {"softmax_unaligned_input_1032", true, "more than one rounding away in long rows"},
+      {"softmax_thousand_classes", true, "more than one rounding away in long rows"},
+      {"softmax_special", false, "0 where the row's softmax is NaN"},
+      {"softmax_log_special", false, "-infinity where the row's logarithm is NaN"},
+      {"conv2d_backward_weight_nan_and_inf", true, "NaN beyond the weights that a NaN reaches"},
+  };
+  if (device_is_emulated()) return nullptr;  // the stand-ins keep to all of it
+  for (const Deviation& d : deviations)
+    if (name.starts_with(d.begins) && (!d.only_16_bits || dtype == DType::bf16 || dtype == DType::f16)) return d.what;
+  return nullptr;
+}
+
 // The vendor's libraries where they were enabled (vendor_backend.cpp) and have the op at all; else nullptr.
 const BackendTable* vendor_backend(const Launch& launch, DeviceType device) {
   const BackendTable* vendor = kernels::offered_backend(kernels::BackendId::vendor);
@@ -143,8 +174,13 @@ void match_reference(const OpCase& op, DeviceType device) {
     launch.run(reference);
     bool served = false;
     for (const BackendTable* backend : kernels::backends(device)) served |= run_on(*backend, op, dtype, truth);
-    if (const BackendTable* vendor = vendor_backend(launch, device)) run_on(*vendor, op, dtype, truth);
     EXPECT_TRUE(served) << "no backend of " << to_string(Device{device, 0}) << " serves this case";
+    const BackendTable* vendor = vendor_backend(launch, device);
+    if (vendor == nullptr) continue;
+    if (const char* what = known_deviation(op.name, dtype))
+      std::printf("%s %s on vendor: not compared: %s\n", op.name.c_str(), graft::name(dtype), what);
+    else
+      run_on(*vendor, op, dtype, truth);
   }
 }
 
