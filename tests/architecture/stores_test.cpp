@@ -90,9 +90,18 @@ Demand of_matmul(const PtxKernel& kernel) {
   return {patch / 32 * size / 16, patch / 32 * 4 / 8};
 }
 
-// Of the convolution's tiles what they store is their own; parts of a weight gradient are float, two at once.
+// Of the convolution's tiles what they store is their own; parts of a weight gradient are float, two at once. Where the
+// operands are copied as vectors, ConvTile<..., V>, the sums of parts are stored as such too: a group's, and the result.
 Demand of_weight_gradient(const PtxKernel& kernel) {
-  return is_half(kernel.arguments.at(1)) ? Demand{0, 1} : Demand{1};
+  const std::string& tile = kernel.arguments.at(0);
+  const std::size_t open = tile.find('<');
+  const int vectors = graft::test::split_arguments(tile.substr(open + 1, tile.rfind('>') - open - 1)).back() != "1";
+  return is_half(kernel.arguments.at(1)) ? Demand{vectors, 1 + vectors} : Demand{1 + 2 * vectors};
+}
+
+// conv2d_direct_weight_kernel<T>: sums of a group's parts, and the result.
+Demand of_direct_weight(const PtxKernel& kernel) {
+  return is_half(kernel.arguments.at(0)) ? Demand{1, 1} : Demand{2};
 }
 
 // conv2d_direct_kernel<T>: a thread's 8 results for each of 4 positions.
@@ -173,7 +182,7 @@ const std::map<std::string, Rule>& rules() {
       {"copy_transpose", never},
       {"add_gathered", never},
       {"conv2d_direct_data_kernel", never},  // one to four channels
-      {"conv2d_direct_weight_kernel", never},
+      {"conv2d_direct_weight_kernel", of_direct_weight},
       {"conv2d_add_parts", never},
       {"conv2d_bias_kernel", never},
       {"depthwise_forward_kernel", never},
