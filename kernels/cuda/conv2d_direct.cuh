@@ -107,7 +107,7 @@ GRAFT_DEVICE void store_shared(T* to, const Packed<T, N>& value) {
     Vector<T, piece> part;
     GRAFT_UNROLL
     for (int j = 0; j < piece; ++j) part.at[j] = value.at[i + j];
-    *reinterpret_cast<Vector<T, piece>*>(to + i) = part;
+    *reinterpret_cast<Vector<T, piece>*>(to + i) = part;  // shared memory
   }
 }
 
