@@ -137,7 +137,8 @@ GRAFT_DEVICE void fence_proxy_async() { GRAFT_SM90(asm volatile("fence.proxy.asy
 // --- bulk copies ----------------------------------------------------------------------------------------------------
 // One thread starts them. A tensor map is a kernel's `const __grid_constant__ runtime::TensorMap` parameter.
 // Coordinates are elements, innermost dimension first, and may lie outside the tensor: what is read there is 0, what is
-// written there is dropped. The innermost is a multiple of 16 bytes, or the instruction is illegal. Shared memory is 128-byte aligned (with a swizzle better to its pattern of 8 rows).
+// written there is dropped. The innermost is a multiple of 16 bytes, or the instruction is illegal. Shared memory is
+// 128-byte aligned (with a swizzle better to its pattern of 8 rows).
 
 GRAFT_DEVICE void prefetch_tensor_map(const runtime::TensorMap* map) {
   GRAFT_SM90(asm volatile("prefetch.tensormap [%0];" ::"l"(reinterpret_cast<std::uint64_t>(map)) : "memory"));
