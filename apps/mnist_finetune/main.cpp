@@ -29,7 +29,7 @@ struct Digits {
 /// Everything that can be refused is refused here, before any time is spent.
 Digits check_input(const Options& o) {
   if (o.threads > 0) set_num_threads(o.threads);
-  Tensor::zeros({1}, DType::f32, o.device);
+  if (o.device.is_cuda()) check(cuda::is_available(), "--device cuda: ", cuda::why_not());
   check_writable(o.out);
   check_writable(o.data);
   Digits digits;
