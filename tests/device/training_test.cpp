@@ -33,7 +33,7 @@ using test::small_strokes_net;
 // Both backends compute in f32 and add in other orders: a sum of n products differs by about sqrt(n) 2^-24, here n <
 // 1200, so an output by 2e-6 of its size, and a gradient likewise. An update carries the difference to the next step,
 // where the optimiser's normalisation enlarges it most where a gradient is near zero (Adam steps by its sign), which is
-// where the loss feels it least. Measured over these runs the losses differ by up to 1.4e-5; twice that is allowed.
+// where the loss feels it least. Measured over these runs the losses differ by up to 3e-6; ten times that is allowed.
 constexpr double kLossTolerance = 3e-5;
 
 void expect_close(const std::vector<double>& got, const std::vector<double>& want) {
@@ -192,6 +192,9 @@ TEST_F(DeviceTraining, PretrainingFromScratch) {
   compare(small_strokes_net, [&](Module& net, auto progress) {
     transfer::TrainOptions o = options(3, progress);
     o.clip_norm = 1;
+    // Batch norm over six pictures leaves gradients near zero, and Adam's first step goes by their signs: at a rate of 1e-3
+    // the CPU's own instruction sets differ by 2.4e-5 in the second loss.
+    o.lr = 2e-4;
     return transfer::train(net, set, valid, o);
   });
 }
