@@ -135,14 +135,14 @@ void Tensors::refill() {
 
 namespace {
 
-void compare(const Case& c, const char* backend, const Tensors& tested, const Tensors& truth) {
+void compare(const Case& c, const std::string& backend, const Tensors& tested, const Tensors& truth) {
   for (std::size_t i = 0; i < tested.outputs().size(); ++i) {
     const Tensors::Output& got = tested.outputs()[i];
     const Tensors::Output& want = truth.outputs()[i];
     const double norm = std::sqrt(sum_of_squares(want.tensor));
     EXPECT_TRUE(std::isfinite(norm) && norm > 0) << got.name << ": the truth has the norm " << norm;
     const double error = relative_error(got.tensor, want.tensor);
-    std::printf("%-44s %-5s %-7s %-10s relative error %.3g of %.3g\n", c.name.c_str(), name(c.dtype), backend,
+    std::printf("%-44s %-5s %-7s %-10s relative error %.3g of %.3g\n", c.name.c_str(), name(c.dtype), backend.c_str(),
                 got.name.c_str(), error, got.bound);
     EXPECT_TRUE(error <= got.bound) << got.name << " of " << backend << ": relative error " << error << ", expected at most "
                                     << got.bound;
