@@ -1,20 +1,10 @@
-# Building the kernels with nvcc, without CMake's CUDA language: the flags, the architectures and ptxas's report are ours.
-
-set(GRAFT_CUDA_ARCHITECTURES "80;90a" CACHE STRING "Architectures to build for: real code for each, and PTX of the first")
+# Building the kernels with nvcc, without CMake's CUDA language: the flags (GraftToolkit.cmake), the architectures and ptxas's
+# report are ours.
 
 # graft_nvcc_compile(<variable> <source.cu>...): objects of the sources, with what ptxas said of each kernel in
 # <binary dir>/ptxas/<source>.log (the test of register spills reads it).
 function(graft_nvcc_compile variable)
-  list(GET GRAFT_CUDA_ARCHITECTURES 0 oldest)
-  set(generate -gencode arch=compute_${oldest},code=compute_${oldest})
-  foreach(architecture ${GRAFT_CUDA_ARCHITECTURES})
-    list(APPEND generate -gencode arch=compute_${architecture},code=sm_${architecture})
-  endforeach()
-  # A fifth of the size. CUDA 12.4 and later have the option; drivers of their time unpack it.
-  execute_process(COMMAND ${GRAFT_NVCC} --help OUTPUT_VARIABLE help)
-  if(help MATCHES "--compress-mode")
-    list(APPEND generate --compress-mode=size)
-  endif()
+  graft_nvcc_flags(flags)
   file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/device ${CMAKE_CURRENT_BINARY_DIR}/ptxas)
   foreach(source ${ARGN})
     get_filename_component(stem ${source} NAME_WE)
@@ -25,8 +15,7 @@ function(graft_nvcc_compile variable)
       BYPRODUCTS ${log}
       COMMAND ${CMAKE_COMMAND} -E env bash ${PROJECT_SOURCE_DIR}/cmake/nvcc_with_log.sh ${log}
               "$<$<BOOL:${GRAFT_CCACHE}>:${GRAFT_CCACHE}>" ${GRAFT_NVCC}
-              -std=c++20 -O3 -lineinfo --expt-relaxed-constexpr -Xcompiler=-fPIC -Xptxas=-v
-              "$<$<BOOL:${GRAFT_WERROR}>:-Werror=all-warnings>" ${generate} -I${PROJECT_BINARY_DIR}/include
+              ${GRAFT_CUDA_HOST_FLAGS} ${flags} "$<$<BOOL:${GRAFT_WERROR}>:-Werror=all-warnings>" -I${PROJECT_BINARY_DIR}/include
               -MD -MF ${object}.d -c ${source} -o ${object}
       DEPENDS ${source}
       DEPFILE ${object}.d

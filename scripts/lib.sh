@@ -1,11 +1,71 @@
 # Shared by the scripts: source it. Functions print on stderr, and only when they have something to do.
 
+# What Debian's packages are called elsewhere; "-" where the system has it already or nothing is needed.
+# Debian              dnf                     pacman           brew              conda           vcpkg
+GRAFT_PACKAGE_NAMES="
+g++                   gcc-c++                 gcc              -                 cxx-compiler    -
+cmake                 cmake                   cmake            cmake             cmake           -
+ninja-build           ninja-build             ninja            ninja             ninja           -
+ccache                ccache                  ccache           ccache            ccache          -
+binutils              binutils                binutils         -                 binutils        -
+curl                  curl                    curl             curl              curl            -
+ca-certificates       ca-certificates         ca-certificates  ca-certificates   ca-certificates -
+npm                   nodejs-npm              npm              node              nodejs          -
+libdnnl-dev           onednn-devel            onednn           onednn            onednn          onednn
+zlib1g-dev            zlib-devel              zlib             zlib              zlib            zlib
+nlohmann-json3-dev    json-devel              nlohmann-json    nlohmann-json     nlohmann_json   nlohmann-json
+libcli11-dev          cli11-devel             cli11            cli11             cli11           cli11
+libgtest-dev          gtest-devel             gtest            googletest        gtest           gtest
+libgmock-dev          gmock-devel             gtest            googletest        gmock           gtest
+libbenchmark-dev      google-benchmark-devel  benchmark        google-benchmark  benchmark       benchmark
+libboost-context-dev  boost-devel             boost            boost             libboost-devel  boost-context
+"
+# graft_package_manager: the one that this system has: apt, dnf, pacman or brew; "other" where it is none of them.
+graft_package_manager() {
+  local manager
+  for manager in apt:dpkg-query dnf:rpm pacman:pacman brew:brew; do
+    command -v "${manager#*:}" >/dev/null && { echo "${manager%:*}"; return; }
+  done
+  echo other
+}
+
+# graft_names_elsewhere <column: 2 dnf, 3 pacman, 4 brew, 5 conda, 6 vcpkg> <Debian's package>...: one a line, each once.
+graft_names_elsewhere() {
+  local column=$1
+  shift
+  awk -v column="$column" -v wanted=" $* " \
+    'NF && index(wanted, " " $1 " ") && $column != "-" && !seen[$column]++ { print $column }' <<<"$GRAFT_PACKAGE_NAMES"
+}
+
+# graft_name_missing_packages <Debian's package>...: on a system without apt nothing is installed by itself. Prints what seems to be
+# missing and the command that installs it; the build goes on, and finds what is there in its own way.
+graft_name_missing_packages() {
+  local manager column ask install name missing=()
+  manager=$(graft_package_manager)
+  case $manager in
+  dnf) column=2 ask=(rpm -q --whatprovides) install="dnf install" ;;
+  pacman) column=3 ask=(pacman -Q) install="pacman -S" ;;
+  brew) column=4 ask=(brew list --versions) install="brew install" ;;
+  *)
+    echo "no apt, dnf, pacman or brew here. What the build needs is called" >&2
+    echo "  by conda: conda install -c conda-forge $(echo $(graft_names_elsewhere 5 "$@"))" >&2
+    echo "  by vcpkg: vcpkg install $(echo $(graft_names_elsewhere 6 "$@")), beside a C++20 compiler, CMake and Ninja" >&2
+    return 0 ;;
+  esac
+  while read -r name; do
+    "${ask[@]}" "$name" >/dev/null 2>&1 || missing+=("$name")
+  done < <(graft_names_elsewhere "$column" "$@")
+  ((${#missing[@]} == 0)) && return 0
+  echo "not installed as packages: ${missing[*]}. Where they are not here in another way: $install ${missing[*]}" >&2
+  [[ $manager != brew ]] || echo "(macOS: the CPU only)" >&2
+}
+
 # graft_install_packages <package>...: installs the Debian packages that are missing. Nothing is asked of apt when none is.
 graft_install_packages() {
   local package missing=()
-  if ! command -v dpkg-query >/dev/null; then
-    echo "not a Debian system: these packages, or what they are called here, must be there: $*" >&2
-    return 0
+  if [[ $(graft_package_manager) != apt ]]; then
+    graft_name_missing_packages "$@"
+    return
   fi
   for package in "$@"; do
     [[ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] || missing+=("$package")
@@ -41,12 +101,12 @@ GRAFT_BUILD_PACKAGES=(g++ cmake ninja-build ccache libdnnl-dev zlib1g-dev nlohma
 # The wheels that PyTorch for CUDA 13 installs. They are large (0.8 GB to fetch, once), their headers are not.
 GRAFT_VENDOR_WHEELS=(nvidia-cublas==13.1.0.3 nvidia-cudnn-cu13==9.19.0.56)
 
-# graft_vendor_headers: prints the folders (apart by semicolons) under which include/ has cublasLt.h and cudnn_graph.h, for
-# CMAKE_PREFIX_PATH; nothing where the toolkit has them. Fetches them from PyPI into a cache folder, and fails, saying so,
-# where that cannot be done.
+# graft_vendor_headers: prints a folder for GRAFT_VENDOR_ROOT with the headers of cuBLASLt and cuDNN; nothing where the toolkit
+# has them, or there is none. Fetches them from PyPI into a cache folder, and fails, saying so, where that cannot be done.
 graft_vendor_headers() (
   set -euo pipefail
-  cuda=$(nvcc -v __graft 2>&1 | sed -n 's/^#\$ TOP=//p' | head -n 1 || true)
+  nvcc=$(PATH="${CUDA_HOME:+$CUDA_HOME/bin:}$PATH:/usr/local/cuda/bin" command -v nvcc) || exit 0
+  cuda=$("$nvcc" -v __graft 2>&1 | sed -n 's/^#\$ TOP=//p' | head -n 1 || true)
   if [[ -e $cuda/include/cublasLt.h ]] && { [[ -e $cuda/include/cudnn_graph.h ]] || [[ -e ${CUDNN_HOME:-/usr}/include/cudnn_graph.h ]]; }; then
     exit 0
   fi
@@ -68,7 +128,7 @@ for wheel in sys.argv[2:]:
     fi
     touch "$cache/done"
   fi
-  echo "$cache/nvidia/cu13;$cache/nvidia/cudnn"
+  echo "$cache"
 )
 
 # --- MNIST -----------------------------------------------------------------------------------------------------------
