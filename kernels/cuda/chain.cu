@@ -43,7 +43,7 @@ template <class T, int V, class L>
 GRAFT_DEVICE Values<T, V> widened(const L& loaded) {
   Values<T, V> v;
   GRAFT_UNROLL
-  for (int k = 0; k < V; ++k) v.at[k] = loaded[k];
+  for (int k = 0; k < V; ++k) v.at[k] = loaded.element(k);
   return v;
 }
 

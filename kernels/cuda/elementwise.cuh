@@ -76,13 +76,13 @@ inline constexpr bool by_elements = requires {
 template <class T, int V>
 struct Loaded {
   Vector<T, V> values;
-  GRAFT_DEVICE Compute<T> operator[](int k) const { return widen(values.at[k]); }
+  GRAFT_DEVICE Compute<T> element(int k) const { return widen(values.at[k]); }
 };
 
 template <int V>
 struct Loaded<Position, V> {
   std::int64_t first, step;
-  GRAFT_DEVICE std::int64_t operator[](int k) const { return first + k * step; }
+  GRAFT_DEVICE std::int64_t element(int k) const { return first + k * step; }
 };
 
 /// V elements from `offset`, of which the row has `left`; what is beyond repeats the last one.
@@ -136,7 +136,7 @@ GRAFT_DEVICE Vector<Out, V> map(const F& f, const L&... x) {
   Vector<Out, V> y;
   const auto body = [&](const auto& g) {
     GRAFT_UNROLL
-    for (int k = 0; k < V; ++k) y.at[k] = as_element<Out>(g(x[k]...));
+    for (int k = 0; k < V; ++k) y.at[k] = as_element<Out>(g(x.element(k)...));
   };
   if constexpr (requires { f.select(body); })
     f.select(body);

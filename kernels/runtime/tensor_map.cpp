@@ -19,7 +19,11 @@ template <class Function>
 Function* driver_function(const char* name) {
   void* found = nullptr;
   cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
+#if CUDART_VERSION >= 12050
   GRAFT_CUDA(cudaGetDriverEntryPointByVersion, name, &found, 12000, cudaEnableDefault, &result);
+#else
+  GRAFT_CUDA(cudaGetDriverEntryPoint, name, &found, cudaEnableDefault, &result);
+#endif
   if (result != cudaDriverEntryPointSuccess || found == nullptr)
     fail("the NVIDIA driver has no ", name, ": tensor maps need a driver of CUDA 12.0 or later");
   return reinterpret_cast<Function*>(found);

@@ -1,4 +1,4 @@
-// The driver's two functions that make tensor maps, reached as on a device: through cudaGetDriverEntryPointByVersion.
+// The driver's two functions that make tensor maps, reached as on a device: through the runtime's call for entry points.
 // The rules are those of the CUDA driver API's cuTensorMapEncodeTiled and cuTensorMapEncodeIm2col.
 #include <cuda.h>
 
@@ -129,9 +129,14 @@ CUresult encode_im2col(CUtensorMap* target, CUtensorMapDataType type, cuuint32_t
 }  // namespace
 }  // namespace graft::simt
 
+#if CUDART_VERSION >= 12050
 extern "C" cudaError_t CUDARTAPI cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned,
                                                                   unsigned long long,
                                                                   cudaDriverEntryPointQueryResult* status) {
+#else  // the name of earlier toolkits
+extern "C" cudaError_t CUDARTAPI cudaGetDriverEntryPoint(const char* symbol, void** function, unsigned long long,
+                                                         cudaDriverEntryPointQueryResult* status) {
+#endif
   using namespace graft::simt::runtime;
   GRAFT_SIMT_ENTER();
   if (symbol == nullptr || function == nullptr) return remember(cudaErrorInvalidValue);
