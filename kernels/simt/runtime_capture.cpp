@@ -45,7 +45,7 @@ cudaError_t add_node(CUstream_st& stream, Work work, cudaGraphNodeType type, con
   node->work = std::make_shared<const Work>(std::move(work));
   node->after = stream.frontier;
   node->index = capture.graph->nodes.size();
-  stream.frontier = {node.get()};
+  stream.frontier.assign(1, node.get());
   capture.graph->nodes.push_back(std::move(node));
   return cudaSuccess;
 }
