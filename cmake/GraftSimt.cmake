@@ -22,6 +22,7 @@ endif()
 
 # graft_emulated_kernels(<target>): its sources hold kernels, in a .cu file or of their own, for the emulator.
 function(graft_emulated_kernels target)
+  set_target_properties(${target} PROPERTIES GRAFT_HOLDS_KERNELS ON)
   target_include_directories(${target} BEFORE PRIVATE ${PROJECT_SOURCE_DIR}/kernels/simt/include ${PROJECT_BINARY_DIR}/include)
   target_include_directories(${target} SYSTEM PRIVATE ${GRAFT_CUDA_INCLUDE})
   target_compile_options(${target} PRIVATE -Wno-unknown-pragmas -Wno-psabi -fno-strict-aliasing ${GRAFT_SIMT_INSTRUMENT})
