@@ -1,6 +1,5 @@
 # The libraries that graft stands on.
 
-find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(ZLIB REQUIRED)
 find_package(Threads REQUIRED)
 find_package(nlohmann_json 3.9 REQUIRED)
@@ -12,6 +11,11 @@ if(OneDNN_FOUND)
 else()
   set(GRAFT_WITH_ONEDNN OFF)
   set(GRAFT_CPU_SUMMARY "the slow reference backend only: oneDNN 2.6 or newer was not found (Debian: libdnnl-dev)")
+endif()
+find_package(OpenMPRuntime REQUIRED)  # after oneDNN: its runtime is ours
+message(STATUS "graft: OpenMP runtime: ${OpenMPRuntime_LIBRARY}")
+if(OpenMPRuntime_OF_ONEDNN AND NOT OpenMPRuntime_LIBRARY MATCHES "/${OpenMPRuntime_OF_ONEDNN}$")
+  message(WARNING "graft: oneDNN is linked with ${OpenMPRuntime_OF_ONEDNN}: programs will have two OpenMP runtimes, whose threads get in each other's way")
 endif()
 
 include(GraftToolkit)

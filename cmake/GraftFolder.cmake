@@ -8,7 +8,7 @@ endfunction()
 function(graft_objects name)
   add_library(graft_${name} OBJECT ${ARGN})
   target_include_directories(graft_${name} PRIVATE ${PROJECT_BINARY_DIR}/include)
-  target_link_libraries(graft_${name} PRIVATE graft_options OpenMP::OpenMP_CXX)
+  target_link_libraries(graft_${name} PRIVATE graft_options)
   target_sources(graft PRIVATE $<TARGET_OBJECTS:graft_${name}>)
   if(TARGET graft_emulated)
     target_sources(graft_emulated PRIVATE $<TARGET_OBJECTS:graft_${name}>)
@@ -24,7 +24,7 @@ function(graft_finish_library library)
   target_include_directories(
     ${library} PUBLIC $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_compile_features(${library} PUBLIC cxx_std_20)
-  target_link_libraries(${library} PRIVATE OpenMP::OpenMP_CXX ZLIB::ZLIB Threads::Threads
+  target_link_libraries(${library} PRIVATE OpenMPRuntime::OpenMPRuntime ZLIB::ZLIB Threads::Threads
                                            $<BUILD_INTERFACE:graft_options>)
   if(GRAFT_WITH_ONEDNN AND NOT library STREQUAL "graft_gpu")
     target_link_libraries(${library} PRIVATE DNNL::dnnl)

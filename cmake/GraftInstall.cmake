@@ -27,5 +27,5 @@ configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/graft-config.cmake.in 
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/graft)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/graft-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/graft-config.cmake ${PROJECT_BINARY_DIR}/graft-config-version.cmake
-              ${PROJECT_SOURCE_DIR}/cmake/FindOneDNN.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/FindOneDNN.cmake ${PROJECT_SOURCE_DIR}/cmake/FindOpenMPRuntime.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/graft)

@@ -1,7 +1,5 @@
 #include <graft/kernels/cpu/dnnl_compat.h>
 
-#include <omp.h>
-
 #include <cstring>
 #include <optional>
 #include <string>
@@ -11,6 +9,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include <graft/kernels/cpu/common.h>
+#include <graft/kernels/runtime/openmp.h>
 
 namespace graft::kernels::cpu {
 namespace {

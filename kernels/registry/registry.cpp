@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <type_traits>
 
 #include <graft/kernels/api/offered.h>
 #include <graft/kernels/reference/table.h>
@@ -93,14 +94,27 @@ void run(const Args& args, Stream& stream) {
   table.row<Args>().run(args, stream);
 }
 
-namespace {
-// Emits run<Args> for every op of the list.
+// run<Args> of every op, for those who include only its declaration. AllOps is the list; the compiler compares.
+#define GRAFT_OPS(OP)                                                                                                 \
+  OP(UnaryArgs) OP(UnaryBackwardArgs) OP(BinaryArgs) OP(BinaryScalarArgs) OP(AxpyArgs) OP(FillArgs) OP(CopyArgs)      \
+  OP(MatmulArgs) OP(Conv2dForwardArgs) OP(Conv2dBackwardDataArgs) OP(Conv2dBackwardWeightArgs) OP(SoftmaxArgs)        \
+  OP(SoftmaxBackwardArgs) OP(CrossEntropyArgs) OP(CrossEntropyBackwardArgs) OP(MaxPoolArgs) OP(MaxPoolBackwardArgs)   \
+  OP(AvgPoolArgs) OP(AvgPoolBackwardArgs) OP(AdaptiveAvgPoolArgs) OP(AdaptiveAvgPoolBackwardArgs) OP(BatchNormArgs)   \
+  OP(BatchNormBackwardArgs) OP(LayerNormArgs) OP(LayerNormBackwardArgs) OP(ReduceArgs) OP(ArgmaxArgs)                 \
+  OP(SquaredNormArgs) OP(IndexSelectArgs) OP(IndexSelectBackwardArgs) OP(GatherArgs) OP(GatherBackwardArgs)           \
+  OP(RandomArgs) OP(DropoutArgs) OP(SgdArgs) OP(AdamArgs) OP(AffineWarpArgs) OP(LoadBatchArgs) OP(GradScaleArgs)      \
+  OP(FinishStepArgs) OP(ChainArgs) OP(ChainBackwardArgs)
+
+#define GRAFT_AND_OP(Args) , Args
 template <class... Args>
-auto instantiate(OpList<Args...>) {
-  return std::tuple{&run<Args>...};
-}
-[[maybe_unused]] const auto instantiated = instantiate(AllOps{});
-}  // namespace
+OpList<Args...> without_first(OpList<void, Args...>);
+static_assert(std::is_same_v<decltype(without_first(OpList<void GRAFT_OPS(GRAFT_AND_OP)>{})), AllOps>,
+              "GRAFT_OPS must name the ops of AllOps (kernels/api/table.h), in their order");
+#undef GRAFT_AND_OP
+
+#define GRAFT_INSTANTIATE(Args) template void run<Args>(const Args&, Stream&);
+GRAFT_OPS(GRAFT_INSTANTIATE)
+#undef GRAFT_INSTANTIATE
 
 BackendScope::BackendScope(BackendId id) : previous_(preferred_backend) { preferred_backend = static_cast<int>(id); }
 BackendScope::~BackendScope() { preferred_backend = previous_; }

@@ -1,13 +1,14 @@
 #include <graft/kernels/runtime/parallel.h>
 
-#include <omp.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
+#include <mutex>
 
 #include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/openmp.h>
 
 namespace graft {
 namespace {
@@ -27,6 +28,28 @@ int& thread_count() {
 }
 
 thread_local bool serial = false;
+
+struct Loop {
+  std::int64_t count;
+  void (*body)(void*, std::int64_t, std::int64_t);
+  void* context;
+  std::mutex mutex;
+  std::exception_ptr error;
+};
+
+// What each thread of a team does: its share of the range.
+void run_share(void* data) {
+  Loop& loop = *static_cast<Loop*>(data);
+  const std::int64_t n = omp_get_num_threads(), id = omp_get_thread_num();
+  const std::int64_t begin = loop.count * id / n, end = loop.count * (id + 1) / n;
+  if (begin >= end) return;
+  try {
+    loop.body(loop.context, begin, end);
+  } catch (...) {
+    const std::lock_guard lock(loop.mutex);
+    loop.error = std::current_exception();
+  }
+}
 
 }  // namespace
 
@@ -50,21 +73,9 @@ void detail::parallel_for(std::int64_t count, std::int64_t grain, void (*body)(v
     body(context, 0, count);
     return;
   }
-  std::exception_ptr error;
-#pragma omp parallel num_threads(threads)
-  {
-    const std::int64_t n = omp_get_num_threads(), id = omp_get_thread_num();
-    const std::int64_t begin = count * id / n, end = count * (id + 1) / n;
-    if (begin < end) {
-      try {
-        body(context, begin, end);
-      } catch (...) {
-#pragma omp critical(graft_parallel_error)
-        error = std::current_exception();
-      }
-    }
-  }
-  if (error) std::rethrow_exception(error);
+  Loop loop{count, body, context, {}, {}};
+  GOMP_parallel(&run_share, &loop, static_cast<unsigned>(threads), 0);
+  if (loop.error) std::rethrow_exception(loop.error);
 }
 
 }  // namespace graft
