@@ -3,7 +3,12 @@
 # Sets GRAFT_WITH_CUDA and, with it, GRAFT_CUDA_INCLUDE (headers), GRAFT_CUDA_ROOT and GRAFT_CUDA_HOST_FLAGS (nvcc's -ccbin).
 # The emulated device (GRAFT_DEVICE=emulated) needs the headers alone.
 
-set(GRAFT_CUDA AUTO CACHE STRING "Build the CUDA device: AUTO (where a toolkit can), ON or OFF")
+# A project that has graft as a part asks for the device where it wants one.
+set(default OFF)
+if(PROJECT_IS_TOP_LEVEL)
+  set(default AUTO)
+endif()
+set(GRAFT_CUDA ${default} CACHE STRING "Build the CUDA device: AUTO (where a toolkit can), ON or OFF")
 set(GRAFT_DEVICE real CACHE STRING "The CUDA device of the library graft: real (nvcc), or emulated (the SIMT emulator)")
 set(GRAFT_CUDA_ARCHITECTURES "80;90a" CACHE STRING "Architectures to build for: real code for each, and PTX of the first")
 set(GRAFT_CUDA_HOST_COMPILER "$ENV{CUDAHOSTCXX}" CACHE STRING
@@ -132,7 +137,10 @@ macro(graft_choose_host_compiler)
 endmacro()
 
 set(GRAFT_WITH_CUDA OFF)
-set(GRAFT_CUDA_SUMMARY "not built: GRAFT_CUDA=OFF")
+set(GRAFT_CUDA_SUMMARY "not built: GRAFT_CUDA=${GRAFT_CUDA} (the default as a part of another project; AUTO, ON: with it)")
+if(PROJECT_IS_TOP_LEVEL)
+  set(GRAFT_CUDA_SUMMARY "not built: GRAFT_CUDA=${GRAFT_CUDA}")
+endif()
 if(GRAFT_CUDA)
   graft_find_toolkit()
   if(NOT GRAFT_NVCC)

@@ -21,15 +21,15 @@ void add_copy() {
                        Tensor::empty({bytes / 4}, DType::f32, gpu.device)};
     };
     add(gpu, cat("device_copy/memcpy/", mebibytes), work, [=] {
-      const auto [from, to] = buffers();
-      return [from = from, to = to, bytes] {
+      const auto [x, y] = buffers();
+      return [from = x, to = y, bytes] {
         runtime::copy_on_device(to.ref().data, from.ref().data, static_cast<std::size_t>(bytes),
                                 runtime::current_stream(0));
       };
     });
     add(gpu, cat("device_copy/kernel/", mebibytes), work, [=] {
-      const auto [from, to] = buffers();
-      return [from = from, to = to] { raw::run(kernels::CopyArgs{from.ref(), to.ref()}, to); };
+      const auto [x, y] = buffers();
+      return [from = x, to = y] { raw::run(kernels::CopyArgs{from.ref(), to.ref()}, to); };
     });
   }
 }

@@ -39,7 +39,7 @@ void add_rows(const Place& place, std::int64_t rows, std::int64_t n) {
   };
   add(place, place.name("cross_entropy", what), {.items = items, .bytes = once}, [=] {
     const auto [args, tensors] = forward();
-    return [args = args, tensors = tensors] { raw::run(args, tensors[0]); };
+    return [a = args, kept = tensors] { raw::run(a, kept[0]); };
   });
   add(place, place.name("cross_entropy_backward", what), {.items = items, .bytes = 2 * once}, [=] {
     const auto [args, tensors] = forward();
@@ -47,7 +47,7 @@ void add_rows(const Place& place, std::int64_t rows, std::int64_t n) {
     const Tensor gx = tensors[0].empty_like();
     kernels::CrossEntropyBackwardArgs backward{args.logits,  args.targets, {}, args.row_max,
                                                args.log_sum, args.scale,   {}, gx.ref()};
-    return [=, tensors = tensors] { raw::run(backward, gx); };
+    return [backward, gx, kept = tensors] { raw::run(backward, gx); };
   });
 }
 

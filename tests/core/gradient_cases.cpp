@@ -59,7 +59,7 @@ void add_unary(std::vector<GradCase>& cases) {
       {"hardswish", hardswish, spread({10, 10})},  // from -3.5 to 3.5; 3 lies 0.025 from the nearest value
       {"silu", silu, in({7})},
   };
-  for (const auto& [name, op, x] : ops) cases.push_back({name, {x}, [op = op](const Tensors& t) { return op(t[0]); }});
+  for (const auto& [name, op, x] : ops) cases.push_back({name, {x}, [f = op](const Tensors& t) { return f(t[0]); }});
   cases.push_back({"gelu_exact", {in({9})}, [](const Tensors& t) { return gelu(t[0]); }});
   cases.push_back({"gelu_tanh", {in({9})}, [](const Tensors& t) { return gelu(t[0], GeluKind::tanh); }});
   cases.push_back(
@@ -78,7 +78,7 @@ void add_binary(std::vector<GradCase>& cases) {
     for (const auto& [pattern, a, b] : shapes)
       cases.push_back({cat(name, "_", pattern),
                        {within(0.5, 2, a, 1), within(0.5, 2, b, 2)},
-                       [op = op](const Tensors& t) { return op(t[0], t[1]); }});
+                       [f = op](const Tensors& t) { return f(t[0], t[1]); }});
   cases.push_back({"mul_of_one_tensor_with_itself", {in({4})}, [](const Tensors& t) { return mul(t[0], t[0]); }});
   using Scalar = Tensor (*)(const Tensor&);
   const std::vector<std::pair<const char*, Scalar>> scalars = {
@@ -90,7 +90,7 @@ void add_binary(std::vector<GradCase>& cases) {
       {"div_number_by", [](const Tensor& x) { return div(2.5, x); }},
       {"operators", [](const Tensor& x) { return -((1 + 2 * x - 3) / 4 + (5 - x) * (6 / x) - (x + x) * (x - 1)); }}};
   for (const auto& [name, op] : scalars)
-    cases.push_back({name, {within(0.5, 2, {2, 3})}, [op = op](const Tensors& t) { return op(t[0]); }});
+    cases.push_back({name, {within(0.5, 2, {2, 3})}, [f = op](const Tensors& t) { return f(t[0]); }});
 }
 
 void add_fused(std::vector<GradCase>& cases) {
@@ -122,13 +122,13 @@ void add_fused(std::vector<GradCase>& cases) {
       {"rsub_number", [](Fused& v) -> Fused& { return v.rsub(2.5); }, in({5})},
       {"rdiv_number", [](Fused& v) -> Fused& { return v.rdiv(2.5); }, within(0.5, 2, {5})}};
   for (const auto& [name, step, x] : maps) {
-    add_case(name, {x}, [step = step](const Tensors& t) {
+    add_case(name, {x}, [f = step](const Tensors& t) {
       Fused chain = fused(t[0]);
-      return step(chain).run();
+      return f(chain).run();
     });
-    add_case(cat(name, "_in_between").c_str(), {x, in(x.shape(), 2)}, [step = step](const Tensors& t) {
+    add_case(cat(name, "_in_between").c_str(), {x, in(x.shape(), 2)}, [f = step](const Tensors& t) {
       Fused chain = fused(t[0]);  // there and back, so that no kink moves
-      return step(chain.mul(4).div(4)).mul(t[1]).tanh().run();
+      return f(chain.mul(4).div(4)).mul(t[1]).tanh().run();
     });
   }
   using Arithmetic = Fused& (*)(Fused&, const Tensor&);
@@ -143,9 +143,9 @@ void add_fused(std::vector<GradCase>& cases) {
     for (const auto& [pattern, shape] :
          std::vector<std::pair<const char*, Shape>>{{"equal", {2, 3}}, {"row", {3}}, {"column", {2, 1}}, {"one", {}}})
       add_case(cat(name, "_", pattern).c_str(), {within(0.5, 2, {2, 3}), within(0.5, 2, shape, 2)},
-               [step = step](const Tensors& t) {
+               [f = step](const Tensors& t) {
                  Fused chain = fused(t[0]);
-                 return step(chain.square(), t[1]).sigmoid().run();
+                 return f(chain.square(), t[1]).sigmoid().run();
                });
   add_case("bias_and_residual", {in({2, 3, 2, 2}), in({3, 1, 1}, 2), in({2, 3, 2, 2}, 3)}, [](const Tensors& t) {
     return fused(t[0].contiguous(MemoryFormat::channels_last)).add(t[1]).silu().add(t[2]).run();
@@ -173,9 +173,9 @@ void add_reductions(std::vector<GradCase>& cases) {
     for (const bool keep : {false, true}) {
       const auto suffix = cat(name, keep ? "_kept" : "");
       cases.push_back(
-          {cat("sum_", suffix), {in(shape)}, [dims = dims, keep](const Tensors& t) { return sum(t[0], dims, keep); }});
-      cases.push_back({cat("mean_", suffix), {in(shape)}, [dims = dims, keep](const Tensors& t) {
-                         return mean(t[0], dims, keep);
+          {cat("sum_", suffix), {in(shape)}, [over = dims, keep](const Tensors& t) { return sum(t[0], over, keep); }});
+      cases.push_back({cat("mean_", suffix), {in(shape)}, [over = dims, keep](const Tensors& t) {
+                         return mean(t[0], over, keep);
                        }});
     }
   for (const int dim : {0, 1, 2})
@@ -224,9 +224,9 @@ void add_convolutions(std::vector<GradCase>& cases) {
       {"all", {2, 4, 8, 7}, {4, 2, 3, 2}, {2, 1, 2, 1, 2, 2, 2}}};
   for (const auto& [name, x, w, g] : geometries) {
     cases.push_back(
-        {cat("conv2d_", name), {in(x), in(w, 2)}, [g = g](const Tensors& t) { return conv2d(t[0], t[1], {}, g); }});
-    cases.push_back({cat("conv2d_", name, "_bias"), {in(x), in(w, 2), in({w[0]}, 3)}, [g = g](const Tensors& t) {
-                       return conv2d(t[0], t[1], t[2], g);
+        {cat("conv2d_", name), {in(x), in(w, 2)}, [how = g](const Tensors& t) { return conv2d(t[0], t[1], {}, how); }});
+    cases.push_back({cat("conv2d_", name, "_bias"), {in(x), in(w, 2), in({w[0]}, 3)}, [how = g](const Tensors& t) {
+                       return conv2d(t[0], t[1], t[2], how);
                      }});
   }
 }
@@ -237,9 +237,9 @@ void add_pools(std::vector<GradCase>& cases) {
       {"plain", {}}, {"overlap", {3, 3, 2, 2}}, {"padding", {3, 3, 2, 2, 1, 1}}, {"unequal", {3, 2, 1, 2, 1, 0}}};
   for (const auto& [name, g] : geometries) {
     cases.push_back(
-        {cat("max_pool2d_", name), {spread(shape)}, [g = g](const Tensors& t) { return max_pool2d(t[0], g); }});
-    cases.push_back({cat("max_pool2d_relu_", name), {spread(shape)}, [g = g](const Tensors& t) {
-                       return max_pool2d(t[0], g, true);
+        {cat("max_pool2d_", name), {spread(shape)}, [how = g](const Tensors& t) { return max_pool2d(t[0], how); }});
+    cases.push_back({cat("max_pool2d_relu_", name), {spread(shape)}, [how = g](const Tensors& t) {
+                       return max_pool2d(t[0], how, true);
                      }});
     for (const bool counted : {true, false}) {
       PoolGeometry average = g;
@@ -253,8 +253,8 @@ void add_pools(std::vector<GradCase>& cases) {
                      return max_pool2d(t[0], {2, 2, 1, 1, 0, 0, 2, 3});
                    }});
   for (const auto& [h, w] : std::vector<std::pair<int, int>>{{1, 1}, {3, 2}, {6, 5}, {7, 8}})
-    cases.push_back({cat("adaptive_avg_pool2d_", h, "x", w), {in(shape)}, [h = h, w = w](const Tensors& t) {
-                       return adaptive_avg_pool2d(t[0], h, w);
+    cases.push_back({cat("adaptive_avg_pool2d_", h, "x", w), {in(shape)}, [p = h, q = w](const Tensors& t) {
+                       return adaptive_avg_pool2d(t[0], p, q);
                      }});
 }
 
@@ -307,8 +307,8 @@ void add_losses(std::vector<GradCase>& cases) {
       for (const bool weighted : {false, true})
         cases.push_back({cat("cross_entropy_", name, smoothing > 0 ? "_smoothed" : "", weighted ? "_weighted" : ""),
                          {in({5, 3})},
-                         [=, reduction = reduction](const Tensors& t) {
-                           CrossEntropyOptions options{.reduction = reduction, .label_smoothing = smoothing};
+                         [=, over_rows = reduction](const Tensors& t) {
+                           CrossEntropyOptions options{.reduction = over_rows, .label_smoothing = smoothing};
                            if (weighted) options.class_weights = weights.to(t[0].device());
                            return cross_entropy(t[0], targets.to(t[0].device()), options);
                          }});

@@ -245,9 +245,10 @@ TEST(ThreadIndependence, MatrixProducts) {
   // (batch, m, n, k): a long sum, squares, few rows, few columns, a batch.
   const std::int64_t sizes[][4] = {{1, 64, 64, 4096}, {1, 256, 256, 256}, {1, 8, 3000, 400},
                                    {1, 3000, 8, 400}, {3, 130, 70, 300},  {1, 1, 5000, 1000}};
-  for (const auto& [batch, m, n, k] : sizes) {
+  for (const auto& size : sizes) {
+    const std::int64_t batch = size[0], m = size[1], n = size[2], k = size[3];
     SCOPED_TRACE(testing::Message() << batch << " x " << m << " x " << n << " x " << k);
-    expect_thread_independent([&, batch = batch, m = m, n = n, k = k] {
+    expect_thread_independent([&] {
       const Shape a = batch == 1 ? Shape{m, k} : Shape{batch, m, k}, b = batch == 1 ? Shape{k, n} : Shape{batch, k, n};
       const Tensor x = normal(a, 1).requires_grad_(), w = normal(b, 2).requires_grad_();
       const Tensor y = matmul(x, w);

@@ -184,9 +184,9 @@ std::vector<OpCase> backward_cases() {
     }));
     for (const auto& [suffix, wanted] :
          {std::pair{"", Wanted::all}, {"_x_only", Wanted::x_only}, {"_tensors_only", Wanted::tensors_only}})
-      cases.push_back(op_case(a.name() + "_tensor" + suffix, kFloats, few, [a, wanted = wanted](Maker& make) {
+      cases.push_back(op_case(a.name() + "_tensor" + suffix, kFloats, few, [a, gradients = wanted](Maker& make) {
         const TensorRef x = make.input(kAwkward, {}, 0.5, 2), t = make.input(kAwkward, {}, 0.5, 2);
-        return backward_of(make, x, make.input(kAwkward), {with(a.op, t, a.reversed)}, wanted);
+        return backward_of(make, x, make.input(kAwkward), {with(a.op, t, a.reversed)}, gradients);
       }));
   }
   // square(relu(x * scale + shift)) with relu well off its kink: v within 1 .. 5 has errors of 4.5 epsilons (as above),

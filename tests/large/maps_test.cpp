@@ -45,9 +45,9 @@ void add_maps(Cases& cases) {
   add_unary(cases, "hardswish", UnaryOp::hardswish, 4, -4, 4);
   for (const auto& [name, op] : {std::pair{"add", BinaryOp::add}, {"mul", BinaryOp::mul}, {"div", BinaryOp::div}})
     for (const bool row : {false, true})
-      cases.add(std::string("binary_") + name + (row ? "_row" : ""), kAll, [=, op = op](Tensors& make) {
+      cases.add(std::string("binary_") + name + (row ? "_row" : ""), kAll, [=, which = op](Tensors& make) {
         kernels::BinaryArgs args;
-        args.op = op;
+        args.op = which;
         args.a = make.input(matrix()).ref();
         args.b = row ? make.input({1024}, 0.5, 1.5).as_strided(matrix(), {0, 1}, 0).ref()
                      : make.input(matrix(), 0.5, 1.5).ref();
@@ -108,10 +108,10 @@ void add_copies(Cases& cases) {
     return std::vector{copy(x, make.output("y", images, 0))};
   });
   for (const auto& [to, bound] : {std::pair{DType::bf16, 0x1p-8}, {DType::f16, 0x1p-11}, {DType::f32, 0.0}})
-    cases.add(std::string("copy_to_") + name(to), kAll, [=, to = to, bound = bound](Tensors& make) {
+    cases.add(std::string("copy_to_") + name(to), kAll, [target = to, rounding = bound](Tensors& make) {
       const Tensor x = make.input(matrix());
-      const DType dtype = make.dtype() == DType::f64 ? DType::f64 : to;
-      return std::vector{copy(x, make.output_of(dtype, "y", matrix(), to == make.tested() ? 0 : bound))};
+      const DType dtype = make.dtype() == DType::f64 ? DType::f64 : target;
+      return std::vector{copy(x, make.output_of(dtype, "y", matrix(), target == make.tested() ? 0 : rounding))};
     });
 }
 
@@ -165,12 +165,12 @@ void add_reductions(Cases& cases) {
     for (const auto& [axes, shape] :
          {std::pair{"all", Shape{1, 1}}, {"rows", Shape{rows(), 1}}, {"columns", Shape{1, 1024}}}) {
       if (op == ReduceOp::sum && shape[0] == 1 && shape[1] == 1) continue;
-      cases.add(std::string("reduce_") + name + "_" + axes, kAll, [=, op = op, shape = shape](Tensors& make) {
+      cases.add(std::string("reduce_") + name + "_" + axes, kAll, [which = op, reduced = shape](Tensors& make) {
         kernels::ReduceArgs args;
-        args.op = op;
+        args.op = which;
         args.x = make.input(matrix(), 0, 1).ref();
-        const std::int64_t terms = rows() * 1024 / shape.numel();
-        args.y = make.output("y", shape, op == ReduceOp::max ? 0 : make.sum(terms, 1)).ref();
+        const std::int64_t terms = rows() * 1024 / reduced.numel();
+        args.y = make.output("y", reduced, which == ReduceOp::max ? 0 : make.sum(terms, 1)).ref();
         return std::vector{step(args)};
       });
     }

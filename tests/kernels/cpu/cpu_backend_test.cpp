@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <new>
 #include <thread>
 #include <vector>
@@ -338,6 +339,42 @@ TEST(CpuInstructionSetsTest, AgreeOnSumsAndMoments) {
     kernels->dropout(5, 6, 64, 1 << 22, 0.75, x.values.data(), dropped.data(), 1000);
     sets[0]->dropout(5, 6, 64, 1 << 22, 0.75, x.values.data(), dropped0.data(), 1000);
     EXPECT_EQ(dropped, dropped0) << kernels->name;
+  }
+}
+
+// Parts of a tensor, and shares of several threads, begin at any float: vectors may not ask for more. (The mask's bytes
+// begin anywhere.) The results are those of data that begin at a cache line.
+TEST(CpuInstructionSetsTest, TakeDataOfAnyAlignment) {
+  constexpr std::int64_t kCount = 4099;
+  struct alignas(64) Memory {
+    float p[kCount + 16], g[kCount + 16], m[kCount + 16], v[kCount + 16], y[kCount + 16];
+    std::uint8_t mask[kCount + 16];
+  };
+  cpu::AdamStep step{0.9f, 0.1f, 0.99f, 0.01f, 1e-8f, 1, 0.01f, 0.9f, 0.1f, 1};
+  // The parameters and the relu of the gradient after a step, from data that begin `offset` floats after a line.
+  const auto results = [&](const cpu::VectorKernels& kernels, std::int64_t offset, std::int64_t grain) {
+    const auto memory = std::make_unique<Memory>();
+    for (std::int64_t i = 0; i < kCount; ++i) {
+      const auto number = static_cast<float>(i * 7919 % 1000) / 500 - 1;
+      memory->p[i + offset] = number;
+      memory->g[i + offset] = 1 - number;
+      memory->mask[i + offset] = i % 3 != 0;
+    }
+    parallel_for(kCount, grain, [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t at = offset + begin;
+      kernels.adam(step, memory->p + at, memory->g + at, memory->m + at, memory->v + at, memory->mask + at,
+                   end - begin);
+      kernels.unary(static_cast<int>(UnaryOp::relu), memory->g + at, {0, 1}, memory->y + at, {0, 1}, 1, end - begin);
+    });
+    std::vector<float> all(memory->p + offset, memory->p + offset + kCount);
+    all.insert(all.end(), memory->y + offset, memory->y + offset + kCount);
+    return all;
+  };
+  const ThreadCount threads(3);
+  for (const cpu::VectorKernels* kernels : instruction_sets()) {
+    const std::vector<float> aligned = results(*kernels, 0, kCount);
+    for (std::int64_t offset = 0; offset < 16; ++offset)
+      EXPECT_EQ(results(*kernels, offset, kCount / 3), aligned) << kernels->name << ", " << offset << " floats further";
   }
 }
 
