@@ -11,8 +11,6 @@ endif()
 set(GRAFT_CUDA ${default} CACHE STRING "Build the CUDA device: AUTO (where a toolkit can), ON or OFF")
 set(GRAFT_DEVICE real CACHE STRING "The CUDA device of the library graft: real (nvcc), or emulated (the SIMT emulator)")
 set(GRAFT_CUDA_ARCHITECTURES "80;90a" CACHE STRING "Architectures to build for: real code for each, and PTX of the first")
-set(GRAFT_CUDA_HOST_COMPILER "$ENV{CUDAHOSTCXX}" CACHE STRING
-    "nvcc's host compiler; empty: this project's, what nvcc takes by itself, or an older g++ or clang++, the first that works")
 set(GRAFT_CUDA_MINIMUM 12.0)  # C++20, and sm_90a with wgmma and tensor maps
 
 # graft_without_cuda(<reason>): goes on without the device where it was not asked for by name.
@@ -142,6 +140,8 @@ if(PROJECT_IS_TOP_LEVEL)
   set(GRAFT_CUDA_SUMMARY "not built: GRAFT_CUDA=${GRAFT_CUDA}")
 endif()
 if(GRAFT_CUDA)
+  set(GRAFT_CUDA_HOST_COMPILER "$ENV{CUDAHOSTCXX}" CACHE STRING
+      "nvcc's host compiler; empty: this project's, what nvcc takes by itself, or an older g++ or clang++, the first that works")
   graft_find_toolkit()
   if(NOT GRAFT_NVCC)
     graft_without_cuda("no CUDA toolkit was found: nvcc is neither in CUDA_HOME nor on the PATH")
