@@ -21,6 +21,7 @@
 #include <graft/core/random.h>
 #include <graft/core/step_graph.h>
 #include <graft/core/tensor.h>
+#include <graft/kernels/registry/setup.h>
 #include <graft/kernels/runtime/parallel.h>
 #include <graft/layers/init.h>
 #include <graft/layers/layers.h>

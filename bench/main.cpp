@@ -12,6 +12,8 @@
 #include <benchmark/benchmark.h>
 #include <support.h>
 
+#include <graft/apps/support/number.h>
+#include <graft/apps/support/start.h>
 #include <graft/core/cuda.h>
 #include <graft/core/random.h>
 #include <graft/kernels/runtime/parallel.h>
@@ -65,7 +67,7 @@ Options parse(int& argc, char** argv) {
     if (argument.starts_with("--list="))
       options.list = value("--list=");
     else if (argument.starts_with("--seconds="))
-      options.seconds = std::stod(value("--seconds="));
+      options.seconds = graft::program::seconds("--seconds", value("--seconds="));
     else
       argv[kept++] = argv[i];
   }
@@ -117,8 +119,10 @@ void register_rows(const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace graft::bench;
+  graft::program::limit_spinning("graft_bench", argv);
   Options options;
   try {
+    graft::program::check_setup("graft_bench");
     options = parse(argc, argv);
     graft::manual_seed(1);
     add_suites();

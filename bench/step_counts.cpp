@@ -5,6 +5,8 @@
 #include <exception>
 #include <string>
 
+#include <graft/apps/support/number.h>
+#include <graft/apps/support/start.h>
 #include <graft/core/random.h>
 #include <transfer/step_cost.h>
 #include <transfer/training.h>
@@ -16,6 +18,8 @@ using namespace graft;
 constexpr const char* kUsage =
     "usage: graft_step_counts [--task NAME] [--precision f32|bf16] [--batch N] [--no-device]\n"
     "Without --task all of them. --no-device leaves the counts out that need one.\n";
+
+constexpr std::int64_t kMostImages = 1 << 20;  // of a batch
 
 struct Options {
   std::string task;
@@ -39,11 +43,10 @@ Options parse(int argc, char** argv) {
     else if (flag == "--precision" && (value == "f32" || value == "bf16"))
       o.precision = value == "f32" ? DType::f32 : DType::bf16;
     else if (flag == "--batch")
-      o.batch = std::stoll(value);
+      o.batch = program::number(flag, value, 2, kMostImages);
     else
       fail("graft_step_counts: unknown option ", flag, " ", value, "\n", kUsage);
   }
-  check(o.batch >= 2, "graft_step_counts: --batch is ", o.batch, ", expected 2 or more");
   return o;
 }
 
@@ -78,8 +81,11 @@ void run(const Options& o) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  program::limit_spinning("graft_step_counts", argv);
   try {
-    run(parse(argc, argv));
+    const Options options = parse(argc, argv);
+    program::check_setup("graft_step_counts");
+    run(options);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include <graft/apps/support/number.h>
+#include <graft/apps/support/start.h>
 #include <graft/graft.h>
 #include <transfer/training.h>
 
@@ -30,6 +32,7 @@ constexpr const char* kUsage =
     "--serve: reads lines \"NAME [options]\" and answers each with a line of JSON, of a failure {\"error\": ...}\n";
 
 constexpr std::int64_t kSourceClasses = 1000, kTargetClasses = 10, kImages = 6400;
+constexpr std::int64_t kMostImages = 1 << 20;  // of a batch
 
 struct Options {
   std::string row, export_path, network = "strokes";
@@ -209,11 +212,11 @@ Options parse(Options options, const std::vector<std::string>& words) {
     else if (flag == "--export")
       options.export_path = value;
     else if (flag == "--seconds")
-      options.seconds = std::stod(value);
+      options.seconds = program::seconds(flag, value);
     else if (flag == "--threads")
-      options.threads = std::stoi(value);
+      options.threads = static_cast<int>(program::number(flag, value, 1, kMaxThreads));
     else if (flag == "--batch")
-      options.batch = std::stoll(value);
+      options.batch = program::number(flag, value, 2, kMostImages);
     else if (flag == "--network")
       options.network = value;
     else if (flag == "--device" && (value == "cpu" || value == "cuda"))
@@ -224,7 +227,7 @@ Options parse(Options options, const std::vector<std::string>& words) {
       fail("graft_throughput: unknown option ", flag, " ", value, "\n", kUsage);
   }
   check((options.serve ? 1 : 0) + (options.row.empty() ? 0 : 1) + (options.export_path.empty() ? 0 : 1) == 1, kUsage);
-  check(options.seconds > 0 && options.batch >= 2, "graft_throughput: --seconds must be positive, --batch 2 or more");
+  check(options.seconds > 0, "graft_throughput: --seconds must be positive");
   check(options.device.is_cuda() || (options.precision == DType::f32 && !options.eager),
         "graft_throughput: --precision and --eager need --device cuda");
   return options;
@@ -288,6 +291,7 @@ void serve(Options options) {
 
 int run(int argc, char** argv) {
   const Options options = parse({}, {argv + 1, argv + argc});
+  program::check_setup("graft_throughput");
   set_num_threads(options.threads);
   manual_seed(1);
   if (!options.export_path.empty())
@@ -302,6 +306,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  program::limit_spinning("graft_throughput", argv);
   if (argc == 2 && std::string_view(argv[1]) == "--help") {
     std::fputs(kUsage, stdout);
     return 0;

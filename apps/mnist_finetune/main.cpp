@@ -11,6 +11,7 @@
 #include <graft/apps/mnist_finetune/interrupt.h>
 #include <graft/apps/mnist_finetune/options.h>
 #include <graft/apps/mnist_finetune/report.h>
+#include <graft/apps/support/start.h>
 #include <graft/core/cuda.h>
 #include <graft/core/data/idx.h>
 #include <graft/core/io/file.h>
@@ -172,12 +173,14 @@ int run(const Options& o, Console& console) {
 
 int main(int argc, char** argv) {
   using namespace graft::demo;
+  graft::program::limit_spinning("mnist_finetune", argv);
   try {
     const CommandLine line = parse_command_line({argv + 1, argv + argc});
     if (!line.text.empty()) {
       std::cout << line.text;
       return 0;
     }
+    graft::program::check_setup("mnist_finetune");
     Console console(std::cout, isatty(STDOUT_FILENO) != 0);
     return run(line.options, console);
   } catch (const graft::Error& error) {

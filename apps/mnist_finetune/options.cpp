@@ -1,27 +1,20 @@
 #include <graft/apps/mnist_finetune/options.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 
 #include <CLI/CLI.hpp>
 
+#include <graft/apps/support/number.h>
 #include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/parallel.h>
 
 namespace graft::demo {
 namespace {
 
-/// Numbers are read from text here, so that every refusal is worded the same way.
-std::int64_t number(const char* option, const std::string& text, std::int64_t least, std::int64_t most) {
-  std::int64_t value = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, code] = std::from_chars(text.data(), end, value);
-  check(code == std::errc() && stop == end && value >= least && value <= most, option, ": got '", text,
-        "', expected a whole number from ", least, " to ", with_thousands(most));
-  return value;
-}
+using program::number;  // from text, so that every refusal is worded the same way
 
 std::vector<std::int64_t> parse_labels(const std::string& text) {
   std::vector<std::int64_t> labels;
@@ -106,7 +99,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
   o.strategies = parse_strategy_option(strategy);
   o.device = parse_device(device);
   o.precision = parse_precision(precision);
-  o.threads = static_cast<int>(number("--threads", threads, 0, 4096));
+  o.threads = static_cast<int>(number("--threads", threads, 0, kMaxThreads));
   o.steps = number("--steps", steps, 0, 1'000'000);
   // A batch is the least that BatchNorm and the schedule make sense with; ten million drawings take 8 GB.
   o.pretrain_images = number("--pretrain-images", images, 128, 10'000'000);

@@ -4,9 +4,12 @@
 #include <cstdio>
 #include <string_view>
 
+#include <graft/apps/support/start.h>
 #include <graft/graft.h>
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
+  graft::program::limit_spinning("graft_startup", argv);
+  graft::program::check_setup("graft_startup");
   const auto device = argc > 1 && std::string_view(argv[1]) == "cuda" ? graft::Device::cuda() : graft::Device::cpu();
   auto net = graft::models::lenet5();
   net->to(device);
@@ -18,4 +21,7 @@ int main(int argc, char** argv) {
   loss.backward();
   optimizer.step();
   std::printf("loss %.4f\n", loss.item());
+} catch (const graft::Error& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+  return 1;
 }

@@ -9,6 +9,7 @@
 #include <graft/core/ops/nn.h>
 #include <graft/core/ops/view.h>
 #include <graft/kernels/runtime/device_memory.h>
+#include <graft/kernels/runtime/parallel.h>
 
 namespace graft::data {
 namespace {
@@ -75,7 +76,7 @@ void LoaderOptions::validate(const Dataset& dataset) const {
   check(batch_size >= 1, "Loader: batch_size is ", batch_size, ", expected 1 or more");
   check(!drop_last || batch_size <= dataset.size(), "Loader: a batch_size of ", batch_size,
         " with drop_last leaves no batch of ", dataset.size(), " images");
-  check(threads >= 0, "Loader: threads is ", threads, ", expected 0 or more");
+  check(threads >= 0 && threads <= kMaxThreads, "Loader: threads is ", threads, ", expected 0 to ", kMaxThreads);
   check(prefetch >= 1, "Loader: prefetch is ", prefetch, ", expected 1 or more");
   if (features.defined()) {
     check(features.dim() >= 1 && features.size(0) == dataset.size() && !features.requires_grad(),

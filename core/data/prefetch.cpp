@@ -9,83 +9,98 @@ namespace graft::data {
 Prefetcher::Prefetcher(int threads, int depth) {
   check(threads >= 0, "Prefetcher: threads is ", threads, ", expected 0 or more");
   check(depth >= 1, "Prefetcher: depth is ", depth, ", expected 1 or more");
-  slots_.resize(static_cast<std::size_t>(depth));
+  state_ = std::make_unique<State>();
+  state_->slots.resize(static_cast<std::size_t>(depth));
+  made_.set();
   try {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+    for (int i = 0; i < threads; ++i) state_->threads.emplace_back([state = state_.get()] { state->work(); });
   } catch (...) {  // the system has no more threads: those that run must end before the members do
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    room_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
+    state_->stop();
     throw;
   }
 }
 
 Prefetcher::~Prefetcher() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
+  if (made_.lost() && !state_->threads.empty()) {
+    // Threads that are not there cannot be joined, nor does what they were waiting for let itself be destroyed.
+    static auto& left = *new std::vector<std::unique_ptr<State>>;
+    left.push_back(std::move(state_));
+    return;
   }
-  room_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  state_->stop();
+}
+
+void Prefetcher::check_threads() const {
+  check(!made_.lost() || state_->threads.empty(),
+        "Prefetcher: its threads (a Loader's) are not in this process, which was made by fork(); make a new Loader here");
 }
 
 void Prefetcher::start(std::int64_t count, Make make) {
+  check_threads();
   auto job = std::make_shared<const Job>(Job{count, std::move(make)});
-  std::vector<Slot> dropped(slots_.size());
+  State& s = *state_;
+  std::vector<Slot> dropped(s.slots.size());
   {
-    const std::lock_guard lock(mutex_);
-    job_.swap(job);
-    claimed_ = taken_ = 0;
-    slots_.swap(dropped);  // so that memory is given back outside the lock
+    const std::lock_guard lock(s.mutex);
+    s.job.swap(job);
+    s.claimed = s.taken = 0;
+    s.slots.swap(dropped);  // so that memory is given back outside the lock
   }
-  room_.notify_all();
+  s.room.notify_all();
 }
 
 bool Prefetcher::next(Batch& batch) {
-  std::unique_lock lock(mutex_);
-  check(job_ != nullptr, "Prefetcher: next() before start()");
-  if (taken_ == job_->count) return false;
-  if (threads_.empty()) {
-    batch = job_->make(taken_);
-    ++taken_;
+  check_threads();
+  State& s = *state_;
+  std::unique_lock lock(s.mutex);
+  check(s.job != nullptr, "Prefetcher: next() before start()");
+  if (s.taken == s.job->count) return false;
+  if (s.threads.empty()) {
+    batch = s.job->make(s.taken);
+    ++s.taken;
     return true;
   }
-  Slot& mine = slot(taken_);
-  ready_.wait(lock, [&] { return mine.ready; });
+  Slot& mine = s.slot(s.taken);
+  s.ready.wait(lock, [&] { return mine.ready; });
   if (mine.error) std::rethrow_exception(mine.error);
   batch = std::move(mine.batch);
   mine = Slot{};
-  ++taken_;
+  ++s.taken;
   lock.unlock();
-  room_.notify_one();
+  s.room.notify_one();
   return true;
 }
 
-void Prefetcher::work() {
+void Prefetcher::State::stop() {
+  {
+    const std::lock_guard lock(mutex);
+    stopping = true;
+  }
+  room.notify_all();
+  for (std::thread& thread : threads) thread.join();
+}
+
+void Prefetcher::State::work() {
   const SerialScope serial;  // batches are made side by side with the training step, which uses all cores
-  std::unique_lock lock(mutex_);
+  std::unique_lock lock(mutex);
   for (;;) {
-    room_.wait(lock, [&] {
-      return stopping_ ||
-             (job_ && claimed_ < job_->count && claimed_ < taken_ + static_cast<std::int64_t>(slots_.size()));
+    room.wait(lock, [&] {
+      return stopping || (job && claimed < job->count && claimed < taken + static_cast<std::int64_t>(slots.size()));
     });
-    if (stopping_) return;
-    const std::shared_ptr<const Job> job = job_;
-    const std::int64_t index = claimed_++;
+    if (stopping) return;
+    const std::shared_ptr<const Job> mine = job;
+    const std::int64_t index = claimed++;
     lock.unlock();
     Slot made{.ready = true, .batch = {}, .error = nullptr};
     try {
-      made.batch = job->make(index);
+      made.batch = mine->make(index);
     } catch (...) {
       made.error = std::current_exception();
     }
     lock.lock();
-    if (job != job_) continue;
+    if (mine != job) continue;
     slot(index) = std::move(made);
-    ready_.notify_one();
+    ready.notify_one();
   }
 }
 

@@ -5,7 +5,7 @@
 #include <graft/kernels/cpu/column_reduce.h>
 #include <graft/kernels/cpu/common.h>
 #include <graft/kernels/cpu/dnnl_compat.h>
-#include <graft/kernels/cpu/lru_cache.h>
+#include <graft/kernels/cpu/primitive_cache.h>
 #include <graft/kernels/cpu/rows.h>
 
 namespace graft::kernels::cpu {
@@ -34,22 +34,23 @@ ConvSpec spec_of(const TensorRef& x, const TensorRef& w, const TensorRef& y, con
   return s;
 }
 
-using Cache = LruCache<ConvSpec, Primitive>;
+using Cache = PrimitiveCache<ConvSpec>;
 
 Primitive* forward_primitive(const ConvSpec& spec) {
-  thread_local Cache cache(kPrimitivesKept);
-  return cache.get(spec, make_conv_forward);
+  thread_local Cache* mine = nullptr;
+  return primitives_of_thread(mine).get(spec, make_conv_forward);
 }
 Primitive* backward_data_primitive(const ConvSpec& spec) {
-  thread_local Cache cache(kPrimitivesKept);
-  return cache.get(spec, make_conv_backward_data);
+  thread_local Cache* mine = nullptr;
+  return primitives_of_thread(mine).get(spec, make_conv_backward_data);
 }
 Primitive* backward_weight_primitive(const ConvSpec& spec) {
-  thread_local Cache cache(kPrimitivesKept);
-  return cache.get(spec, make_conv_backward_weight);
+  thread_local Cache* mine = nullptr;
+  return primitives_of_thread(mine).get(spec, make_conv_backward_weight);
 }
 
-Support not_empty(const TensorRef& x, const TensorRef& w, const TensorRef& y) {
+Support can_run(const TensorRef& x, const TensorRef& w, const TensorRef& y) {
+  if (onednn_has_ended()) return Support::no(kEnded);
   if (x.numel() == 0 || w.numel() == 0 || y.numel() == 0)
     return Support::no("leaves empty tensors to the reference backend");
   return Support::yes();
@@ -98,7 +99,7 @@ ConvSpec forward_spec(const Conv2dForwardArgs& args) {
 
 Support supports(const Conv2dForwardArgs& args) {
   Support support = contract_and_f32(args, {&args.x});
-  if (support.ok) support = not_empty(args.x, args.w, args.y);
+  if (support.ok) support = can_run(args.x, args.w, args.y);
   return support.ok ? supported_if(forward_primitive(forward_spec(args)), args.x, args.w) : support;
 }
 
@@ -111,7 +112,7 @@ void run(const Conv2dForwardArgs& args, Stream&) {
 
 Support supports(const Conv2dBackwardDataArgs& args) {
   Support support = contract_and_f32(args, {&args.gx});
-  if (support.ok) support = not_empty(args.gx, args.w, args.gy);
+  if (support.ok) support = can_run(args.gx, args.w, args.gy);
   if (!support.ok) return support;
   return supported_if(backward_data_primitive(spec_of(args.gx, args.w, args.gy, args.geometry)), args.gx, args.w);
 }
@@ -133,7 +134,7 @@ std::int64_t image_chunks(const ConvSpec& spec, std::int64_t weights) {
 Support supports(const Conv2dBackwardWeightArgs& args) {
   Support support = contract_and_f32(args, {&args.x});
   if (!support.ok || !args.gw.defined()) return support;
-  support = not_empty(args.x, args.gw, args.gy);
+  support = can_run(args.x, args.gw, args.gy);
   if (!support.ok) return support;
   const ConvSpec spec = spec_of(args.x, args.gw, args.gy, args.geometry);
   const std::int64_t chunks = image_chunks(spec, args.gw.numel());

@@ -1,5 +1,8 @@
 #include <graft/kernels/cpu/dnnl_compat.h>
 
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -9,6 +12,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include <graft/kernels/cpu/common.h>
+#include <graft/kernels/runtime/of_thread.h>
 #include <graft/kernels/runtime/openmp.h>
 
 namespace graft::kernels::cpu {
@@ -29,9 +33,20 @@ const dnnl::engine& engine() {
   return *instance;
 }
 
+std::atomic<bool> ended{false};
+
+// oneDNN's static objects are made as they are needed and destroyed in the reverse order, before whatever the program
+// registered earlier: a handler of std::atexit from the start of main comes after them. One of ours that is registered
+// behind them comes before them all.
+void something_new_has_run() {
+  constexpr int kEnough = 1000;  // after so many primitives there is nothing new any more
+  static std::atomic<int> times{0};
+  if (times.fetch_add(1, std::memory_order_relaxed) < kEnough) std::atexit([] { ended = true; });
+}
+
 dnnl_stream_t stream() {
-  thread_local const dnnl::stream instance(engine());
-  return instance.get();
+  thread_local const dnnl::stream* mine = nullptr;
+  return runtime::of_thread(mine, [] { return std::make_unique<const dnnl::stream>(engine()); }).get();
 }
 
 memory::data_type data_type(std::int64_t dtype) {
@@ -162,6 +177,7 @@ memory unbound(const memory::desc& desc) { return memory(desc, engine(), DNNL_ME
 class ThreadScope {
  public:
   explicit ThreadScope(std::int64_t threads) : previous_(omp_get_max_threads()) {
+    if (threads > 1) detail::note_threads();
     omp_set_num_threads(static_cast<int>(threads));
   }
   ~ThreadScope() { omp_set_num_threads(previous_); }
@@ -334,6 +350,8 @@ class DnnlPrimitive final : public Primitive {
       bind(plain_dst_, dst);
       unpack_->run(blocked_dst_->object, plain_dst_);
     }
+    if (!has_run_) something_new_has_run();
+    has_run_ = true;
   }
 
   const char* implementation() const override { return implementation_.c_str(); }
@@ -356,6 +374,7 @@ class DnnlPrimitive final : public Primitive {
   std::array<memory, 5> memories_;
   std::array<dnnl_exec_arg_t, 5> args_{};
   int count_ = 0;
+  bool has_run_ = false;
   std::size_t src_ = 0, weights_ = 0, bias_ = 0, dst_ = 0, scratchpad_ = 0;
   std::unique_ptr<PackedWeights> packed_;
   std::unique_ptr<OwnedMemory> blocked_dst_;
@@ -376,6 +395,16 @@ std::unique_ptr<Primitive> or_none(std::int64_t threads, F&& make) {
 }
 
 }  // namespace
+
+bool onednn_has_ended() {
+  if (!ended.load(std::memory_order_relaxed)) [[likely]]
+    return false;
+  static std::atomic<bool> said{false};
+  if (!said.exchange(true))
+    std::fputs("graft: the program is ending, and oneDNN has ended: products and convolutions on the CPU run on the slow "
+               "reference backend\n", stderr);
+  return true;
+}
 
 int planned_threads() { return omp_in_parallel() ? 1 : num_threads(); }
 

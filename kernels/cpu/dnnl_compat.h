@@ -33,6 +33,11 @@ struct MatmulSpec {
 /// The threads that a primitive made now may use: num_threads(), but one within a parallel loop.
 int planned_threads();
 
+/// No more oneDNN from now on: the program is ending, and the objects that oneDNN keeps in static storage (kernels of its
+/// matrix products, its cache of primitives) are being destroyed. Says so on stderr, once.
+bool onednn_has_ended();
+inline constexpr const char* kEnded = "needs oneDNN, which has ended with the program";
+
 /// A oneDNN primitive with its memory objects. Operands are told by pointer at each call; the weight operand has the
 /// caller's plain layout and is repacked into the layout that oneDNN chose, where that differs. Not thread-safe: one
 /// per thread.

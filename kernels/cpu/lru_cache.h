@@ -59,7 +59,4 @@ class LruCache {
   std::unordered_map<Key, Entry, Hash> entries_;
 };
 
-/// Primitives kept per thread and kind. A network has some dozens of geometries.
-inline constexpr std::size_t kPrimitivesKept = 256;
-
 }  // namespace graft::kernels::cpu

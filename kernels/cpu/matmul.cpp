@@ -4,7 +4,7 @@
 
 #include <graft/kernels/cpu/common.h>
 #include <graft/kernels/cpu/dnnl_compat.h>
-#include <graft/kernels/cpu/lru_cache.h>
+#include <graft/kernels/cpu/primitive_cache.h>
 #include <graft/kernels/cpu/rows.h>
 #include <graft/kernels/cpu/table.h>
 
@@ -90,8 +90,8 @@ bool spec_of(const MatmulArgs& args, MatmulSpec& spec) {
 }
 
 Primitive* primitive(const MatmulSpec& spec) {
-  thread_local LruCache<MatmulSpec, Primitive> cache(kPrimitivesKept);
-  return cache.get(spec, make_matmul);
+  thread_local PrimitiveCache<MatmulSpec>* mine = nullptr;
+  return primitives_of_thread(mine).get(spec, make_matmul);
 }
 
 // A piece of a product that one thread computes: some rows or columns of one matrix of the batch.
@@ -144,6 +144,7 @@ Support supports(const MatmulArgs& args) {
     if (Support sums = table().row<ReduceArgs>().supports(sums_of_a(args)); !sums.ok) return sums;
   if (args.y.dtype == DType::f64 || args.y.dtype == DType::f16)
     return Support::no(cat("runs f32 and bf16, got ", to_string(args.y)));
+  if (onednn_has_ended()) return Support::no(kEnded);
   if (args.y.numel() == 0 || args.a.numel() == 0) return Support::no("leaves empty matrices to the reference backend");
   MatmulSpec spec;
   if (!spec_of(args, spec))

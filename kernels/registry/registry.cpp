@@ -67,17 +67,19 @@ const BackendTable& select(const Args& args, DeviceType device) {
 }  // namespace
 
 std::span<const BackendTable* const> backends(DeviceType device) {
-  static const std::vector<const BackendTable*> cpu = {
+  // Arrays, as nothing that has a destructor: ops may run while the program ends.
+  static const BackendTable* const cpu[] = {
 #ifdef GRAFT_WITH_ONEDNN
       &cpu::table(),
 #endif
       &reference::table()};
-  static const std::vector<const BackendTable*> cuda = {
 #ifdef GRAFT_WITH_CUDA
-      &cuda::table()
+  static const BackendTable* const cuda[] = {&cuda::table()};
+#else
+  constexpr std::span<const BackendTable* const> cuda;
 #endif
-  };
-  return device == DeviceType::cpu ? cpu : cuda;
+  if (device == DeviceType::cuda) return cuda;
+  return cpu;
 }
 
 const BackendTable* find_backend(BackendId id) {

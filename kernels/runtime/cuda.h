@@ -11,12 +11,16 @@
 namespace graft::runtime {
 
 /// Empty when cuda:index can be used; else the reason: built without CUDA, no driver, no GPU, an architecture that this
-/// build has no code for. Never throws.
+/// build has no code for, a process made by fork() after its parent had used CUDA. Never throws.
 std::string cuda_unavailable(int index = 0);
 
 /// Why code that was built for `architectures` ("80 90a"; PTX of the first goes along) does not run on a device of this
 /// compute capability; "" where it does. cuda_unavailable asks it of this build.
 std::string no_code_for(std::string_view architectures, int major, int minor);
+
+/// Reads the environment variables of this part (GRAFT_SYNC, GRAFT_PROFILE, GRAFT_ALLOCATOR). Throws Error for one that
+/// makes no sense. Asks no device.
+void check_cuda_settings();
 
 /// The number of CUDA devices; 0 where there is no GPU or no driver.
 int cuda_device_count();

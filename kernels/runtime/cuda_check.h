@@ -16,7 +16,8 @@ namespace graft::runtime {
 /// launches.
 void check_cuda(int status, const char* call, const Stream& stream);
 
-/// Makes a device the calling thread's current one, as calls without a stream need. Does not look whether it is usable.
+/// Makes a device the calling thread's current one, as calls without a stream need. Does not look whether it is usable, but
+/// throws Error where fork() lost it.
 void make_current(int device);
 
 /// The same for clean-up, which cannot throw.
@@ -27,6 +28,10 @@ void make_current_in_use();
 
 /// Throws Error with the reason unless the device can be used.
 void require_device(int device);
+
+/// Whether this process was made by fork() after its parent had used CUDA: nothing of it works here, and destructors leave
+/// the parent's streams, events and memory alone.
+bool cuda_lost_by_fork() noexcept;
 
 /// "kernels last launched on this stream: a, b (newest last)", or "" when none are known.
 std::string recent_launches(const Stream& stream);

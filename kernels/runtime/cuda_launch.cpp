@@ -23,6 +23,7 @@
 #include <graft/kernels/runtime/activity.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
+#include <graft/kernels/runtime/settings.h>
 #include <graft/kernels/runtime/streams.h>
 #include <graft/kernels/runtime/tickets.h>
 
@@ -67,10 +68,7 @@ LaunchRing& ring() {
 }
 
 std::atomic<bool>& synchronous() {
-  static std::atomic<bool> on = [] {
-    const char* text = std::getenv("GRAFT_SYNC");
-    return text != nullptr && *text != '\0' && std::strcmp(text, "0") != 0;
-  }();
+  static std::atomic<bool> on = switch_setting("GRAFT_SYNC");
   return on;
 }
 
@@ -81,7 +79,8 @@ std::string dims(const std::array<unsigned, 3>& d) { return cat("(", d[0], ", ",
 int prepare_kernel(const void* kernel, int device, std::size_t dynamic_bytes) {
   constexpr std::size_t kForAll = 48 * 1024;  // static and dynamic together
   static std::mutex mutex;
-  static std::map<std::pair<const void*, int>, std::size_t> allowed;  // dynamic bytes, of kernels that are loaded
+  // Dynamic bytes, of kernels that are loaded. Never destroyed: a program may launch kernels while it ends.
+  static auto& allowed = *new std::map<std::pair<const void*, int>, std::size_t>;
   const std::lock_guard lock(mutex);
   auto known = allowed.find({kernel, device});
   if (known == allowed.end()) {

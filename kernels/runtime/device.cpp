@@ -11,6 +11,7 @@
 #include <graft/kernels/api/error.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
+#include <graft/kernels/runtime/fork.h>
 
 namespace graft::runtime {
 
@@ -57,10 +58,19 @@ struct Devices {
   }
 };
 
+ForkMark asked;  // the driver, which starts with the first question
+
 const Devices& devices() {
-  static const Devices all;
-  return all;
+  static const auto* const all = [] {  // never destroyed: a program may use the device while it ends
+    asked.set();
+    return new Devices;
+  }();
+  return *all;
 }
+
+constexpr const char* kLostByFork =
+    "this process was made by fork() after its parent had used CUDA (asking for devices included), which does not work in "
+    "a child; start a program of its own (exec), fork before CUDA is used, or use Device::cpu()";
 
 }  // namespace
 
@@ -70,6 +80,7 @@ std::string cuda_unavailable(int index) {
   try {
     const Devices& all = devices();
     if (all.count == 0) return all.why_none;
+    if (asked.lost()) return kLostByFork;
     if (index < 0 || index >= all.count)
       return cat("there is no cuda:", index, ": this machine has ", all.count,
                  all.count == 1 ? " CUDA device" : " CUDA devices", ", expected cuda:0",
@@ -88,10 +99,12 @@ const CudaProperties& cuda_properties(int index) {
   return all.properties[static_cast<std::size_t>(index)];
 }
 
+bool cuda_lost_by_fork() noexcept { return asked.lost(); }
+
 void require_device(int device) {
   constexpr int kKnown = 32;
   static std::atomic<bool> usable[kKnown] = {};
-  if (device >= 0 && device < kKnown && usable[device].load(std::memory_order_relaxed)) return;
+  if (device >= 0 && device < kKnown && usable[device].load(std::memory_order_relaxed) && !asked.lost()) return;
   const std::string why = cuda_unavailable(device);
   check(why.empty(), "Device::cuda(", device, ") cannot be used: ", why);
   if (device < kKnown) usable[device].store(true, std::memory_order_relaxed);
@@ -112,6 +125,7 @@ void note_use(int device) {
 }  // namespace
 
 void make_current(int device) {
+  check(!asked.lost(), "Device::cuda(", device, ") cannot be used: ", kLostByFork);
   note_use(device);
   int now = -1;  // asked each time: other code of the program may change it
   if (cudaGetDevice(&now) == cudaSuccess && now == device) return;
@@ -119,12 +133,14 @@ void make_current(int device) {
 }
 
 void try_make_current(int device) noexcept {
+  if (asked.lost()) return;
   int now = -1;
   if (cudaGetDevice(&now) == cudaSuccess && now == device) return;
   if (cudaSetDevice(device) != cudaSuccess) cudaGetLastError();
 }
 
 void make_current_in_use() {
+  check(!asked.lost(), kLostByFork);
   const std::uint32_t used = in_use.load(std::memory_order_relaxed);
   int now = 0;
   if (used == 0 || (cudaGetDevice(&now) == cudaSuccess && (used & bit_of(now)) != 0)) return;

@@ -5,9 +5,7 @@
 
 #include <array>
 #include <atomic>
-#include <cstdlib>
 #include <mutex>
-#include <string_view>
 #include <vector>
 
 #include <graft/kernels/api/error.h>
@@ -15,7 +13,10 @@
 #include <graft/kernels/runtime/caching_allocator.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
+#include <graft/kernels/runtime/cuda_launch.h>
 #include <graft/kernels/runtime/device_allocator.h>
+#include <graft/kernels/runtime/profile.h>
+#include <graft/kernels/runtime/settings.h>
 
 namespace graft::runtime {
 namespace {
@@ -40,6 +41,7 @@ class CudaSource final : public MemorySource {
   }
 
   void give(void* segment) noexcept override {
+    if (cuda_lost_by_fork()) return;
     const OutsideCapture outside;
     try_make_current(device_);
     cudaFree(segment);
@@ -89,11 +91,8 @@ class CudaSource final : public MemorySource {
 };
 
 CachingAllocator::Mode asked_mode() {
-  const char* text = std::getenv("GRAFT_ALLOCATOR");
-  const std::string_view asked = text == nullptr || *text == '\0' ? "caching" : text;
-  if (asked == "direct") return CachingAllocator::Mode::direct;
-  check(asked == "caching", "GRAFT_ALLOCATOR is \"", asked, "\", expected caching or direct");
-  return CachingAllocator::Mode::caching;
+  return choice_setting("GRAFT_ALLOCATOR", {"caching", "direct"}) == 1 ? CachingAllocator::Mode::direct
+                                                                       : CachingAllocator::Mode::caching;
 }
 
 struct DeviceMemory {
@@ -182,5 +181,11 @@ void set_memory_observer(const MemoryObserver& observer) {
 }
 
 const MemoryObserver& memory_observer() { return observer_slot(); }
+
+void check_cuda_settings() {
+  profiling();
+  synchronous_launches();
+  asked_mode();
+}
 
 }  // namespace graft::runtime

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <exception>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/runtime/device_allocator.h>
+#include <graft/kernels/runtime/of_thread.h>
 #include <graft/kernels/runtime/streams.h>
 #include <graft/kernels/runtime/tickets.h>
 
@@ -20,7 +22,11 @@ namespace {
 cudaStream_t native(const Stream& stream) { return static_cast<cudaStream_t>(stream.native); }
 
 thread_local int outside_captures = 0;  // OutsideCaptures that live
-thread_local std::vector<std::pair<std::uint64_t, Device>> thread_captures;  // under way
+using Captures = std::vector<std::pair<std::uint64_t, Device>>;
+Captures& thread_captures() {  // under way
+  thread_local Captures* mine = nullptr;
+  return of_thread(mine, [] { return std::make_unique<Captures>(); });
+}
 
 cudaStreamCaptureMode exchange(int mode) {
   auto exchanged = static_cast<cudaStreamCaptureMode>(mode);
@@ -36,11 +42,11 @@ OutsideCapture::~OutsideCapture() {
   exchange(mode_);
 }
 
-std::uint64_t capture_of_thread() { return thread_captures.empty() ? 0 : thread_captures.back().first; }
+std::uint64_t capture_of_thread() { return thread_captures().empty() ? 0 : thread_captures().back().first; }
 
 void refuse_while_thread_captures(const char* what, Device device) {
-  if (thread_captures.empty() || outside_captures > 0) return;
-  fail(what, " on ", device, " while this thread captures a graph on ", thread_captures.back().second,
+  if (thread_captures().empty() || outside_captures > 0) return;
+  fail(what, " on ", device, " while this thread captures a graph on ", thread_captures().back().second,
        ": CUDA would end the capture, whatever is waited for; do it before or after, or in another thread");
 }
 
@@ -66,6 +72,7 @@ struct Graph::Impl {
   std::unique_ptr<Event> launched;  // the end of the last launch
 
   ~Impl() {
+    if (cuda_lost_by_fork()) return;
     const OutsideCapture outside;  // of another graph, by this thread
     try_make_current(device);
     try {
@@ -110,11 +117,11 @@ GraphCapture::GraphCapture(Graph& graph, const Stream& stream) : graph_(graph), 
     check_cuda(status, "cudaStreamBeginCapture", stream);
   }
   static std::atomic<std::uint64_t> captures{0};
-  thread_captures.emplace_back(number_ = ++captures, stream.device);
+  thread_captures().emplace_back(number_ = ++captures, stream.device);
 }
 
 GraphCapture::~GraphCapture() {
-  if (!under_way_) return;
+  if (!under_way_ || cuda_lost_by_fork()) return;
   forget();
   cudaGraph_t dropped = nullptr;
   cudaStreamEndCapture(native(stream_), &dropped);
@@ -129,7 +136,7 @@ GraphCapture::~GraphCapture() {
 }
 
 void GraphCapture::forget() {
-  std::erase_if(thread_captures, [&](const auto& capture) { return capture.first == number_; });
+  std::erase_if(thread_captures(), [&](const auto& capture) { return capture.first == number_; });
 }
 
 void GraphCapture::finish() {

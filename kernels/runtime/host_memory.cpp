@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/fork.h>
 
 namespace graft::runtime {
 namespace {
@@ -32,6 +33,8 @@ SizeClass size_class(std::size_t bytes) {
 
 class Cache {
  public:
+  Cache() { hold_while_forking(mutex_); }  // a loader's thread may be allocating
+
   void* allocate(std::size_t bytes) {
     const SizeClass c = size_class(bytes);
     check(c.index < kClasses && c.bytes >= bytes, "host memory: a request of ", bytes, " bytes is beyond any machine");

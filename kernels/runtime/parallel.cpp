@@ -3,29 +3,52 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cctype>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <optional>
 
 #include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/fork.h>
 #include <graft/kernels/runtime/openmp.h>
+#include <graft/kernels/runtime/settings.h>
 
 namespace graft {
 namespace {
 
-int initial_thread_count() {
-  for (const char* variable : {"GRAFT_NUM_THREADS", "OMP_NUM_THREADS"})
-    if (const char* text = std::getenv(variable))
-      if (const int count = std::atoi(text); count >= 1) return count;
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return std::max(1, CPU_COUNT(&allowed));
-  return std::max(1, omp_get_num_procs());
+constexpr const char* kOurs = "GRAFT_NUM_THREADS";
+constexpr const char* kOpenMps = "OMP_NUM_THREADS";
+
+// The first number of OpenMP's list ("4,2": of nested regions). Nothing where OpenMP takes it for invalid, which it says
+// itself when the program starts.
+std::optional<int> openmp_thread_count() {
+  const char* const value = std::getenv(kOpenMps);
+  if (value == nullptr) return std::nullopt;
+  char* end = nullptr;
+  const long long count = std::strtoll(value, &end, 10);
+  if (end == value || count < 1) return std::nullopt;
+  while (std::isspace(static_cast<unsigned char>(*end)) != 0) ++end;
+  if (*end != '\0' && *end != ',') return std::nullopt;
+  check(count <= kMaxThreads, kOpenMps, " is '", value, "', expected ", kMaxThreads, " threads at most");
+  return static_cast<int>(count);
 }
 
-int& thread_count() {
-  static int count = initial_thread_count();
+int initial_thread_count() {
+  if (const auto ours = runtime::number_setting(kOurs, 1, kMaxThreads)) return static_cast<int>(*ours);
+  if (const auto openmps = openmp_thread_count()) return *openmps;
+  cpu_set_t allowed;
+  const int cores = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : omp_get_num_procs();
+  return std::clamp(cores, 1, kMaxThreads);
+}
+
+std::atomic<int>& thread_count() {
+  static std::atomic<int> count = initial_thread_count();
   return count;
 }
+
+runtime::ForkMark threads_used;
 
 thread_local bool serial = false;
 
@@ -57,12 +80,20 @@ SerialScope::SerialScope() : previous_(serial) { serial = true; }
 SerialScope::~SerialScope() { serial = previous_; }
 
 void set_num_threads(int count) {
-  check(count >= 1, "set_num_threads: expected 1 or more, got ", count);
+  check(count >= 1 && count <= kMaxThreads, "set_num_threads: expected 1 to ", kMaxThreads, ", got ", count);
+  check(count == 1 || !threads_used.lost(), "set_num_threads: got ", count,
+        ", expected 1: this process was made by fork() after its parent had used several threads, which are not in it; "
+        "start a program (exec), or fork before the first op");
   thread_count() = count;
   omp_set_num_threads(count);  // oneDNN asks OpenMP
 }
 
-int num_threads() { return thread_count(); }
+int num_threads() {
+  const int count = thread_count().load(std::memory_order_relaxed);
+  return threads_used.lost() ? 1 : count;
+}
+
+void detail::note_threads() { threads_used.set(); }
 
 void detail::parallel_for(std::int64_t count, std::int64_t grain, void (*body)(void*, std::int64_t, std::int64_t),
                           void* context) {
@@ -73,6 +104,7 @@ void detail::parallel_for(std::int64_t count, std::int64_t grain, void (*body)(v
     body(context, 0, count);
     return;
   }
+  note_threads();
   Loop loop{count, body, context, {}, {}};
   GOMP_parallel(&run_share, &loop, static_cast<unsigned>(threads), 0);
   if (loop.error) std::rethrow_exception(loop.error);

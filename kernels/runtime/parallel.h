@@ -6,8 +6,15 @@
 
 namespace graft {
 
-/// Threads that ops on the CPU use, 1 or more. Default: GRAFT_NUM_THREADS, else OMP_NUM_THREADS, else all cores this
-/// process may run on. Results never depend on it. Throws Error when count < 1.
+/// More threads than this are refused, as a mistake: OpenMP ends the process when it cannot start one.
+inline constexpr int kMaxThreads = 1024;
+
+/// Threads that ops on the CPU use, 1 to kMaxThreads. Default: GRAFT_NUM_THREADS, else OMP_NUM_THREADS (as OpenMP does, the
+/// first of a list), else all cores this process may run on. Results never depend on it. Throws Error for another count;
+/// num_threads(), and with it the first op, when a variable holds one.
+///
+/// After fork() a child whose parent had used several threads has one: OpenMP's others are not there, and waiting for them
+/// would never end. num_threads() is 1 in it, and set_num_threads throws Error for more.
 void set_num_threads(int count);
 int num_threads();
 
@@ -25,6 +32,9 @@ class SerialScope {
 };
 
 namespace detail {
+/// Work that is not parallel_for's (oneDNN's) is about to use several of OpenMP's threads.
+void note_threads();
+
 void parallel_for(std::int64_t count, std::int64_t grain, void (*body)(void*, std::int64_t, std::int64_t),
                   void* context);
 }

@@ -13,6 +13,7 @@
 
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
+#include <graft/kernels/runtime/settings.h>
 #include <graft/kernels/runtime/streams.h>
 
 namespace graft::runtime {
@@ -103,10 +104,7 @@ Times& times() {
 }
 
 bool asked_for() {
-  static const bool asked = [] {
-    const char* text = std::getenv("GRAFT_PROFILE");
-    return text != nullptr && *text != '\0' && std::strcmp(text, "0") != 0;
-  }();
+  static const bool asked = switch_setting("GRAFT_PROFILE");
   return asked;
 }
 
@@ -117,7 +115,9 @@ std::atomic<bool>& switched_on() {
 
 // Called when the CUDA runtime has started, so that it is registered after the runtime's own end and runs before it.
 void print_at_exit() {
-  [[maybe_unused]] static const int registered = std::atexit([] { std::fputs(kernel_time_table().c_str(), stderr); });
+  [[maybe_unused]] static const int registered = std::atexit([] {
+    if (!cuda_lost_by_fork()) std::fputs(kernel_time_table().c_str(), stderr);  // else the parent prints it
+  });
 }
 
 }  // namespace

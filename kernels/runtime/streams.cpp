@@ -66,6 +66,7 @@ StreamScope::~StreamScope() { current_stream(previous_.device.index) = previous_
 OwnedStream::OwnedStream(int device) : stream_{Device::cuda(device), new_stream(device)} {}
 
 OwnedStream::~OwnedStream() {
+  if (cuda_lost_by_fork()) return;
   const OutsideCapture outside;  // of another stream, by this thread
   try_make_current(stream_.device.index);
   cudaStreamSynchronize(native(stream_));
@@ -110,6 +111,7 @@ Event::Event(int device, bool timed) : device_(device), timed_(timed) {
 }
 
 Event::~Event() {
+  if (cuda_lost_by_fork()) return;
   try_make_current(device_);
   cudaEventDestroy(static_cast<cudaEvent_t>(event_));
 }

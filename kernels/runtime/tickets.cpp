@@ -56,6 +56,7 @@ void forget_what_is_lost() {
 /// Gives the segments back when the program ends, before the CUDA runtime goes, which was there when the first was made.
 struct AtEnd {
   ~AtEnd() {
+    if (cuda_lost_by_fork()) return;
     const std::lock_guard lock(counters().mutex);
     counters().held.clear();
     counters().free.clear();

@@ -25,6 +25,7 @@ constexpr const char* kWhy =
 }  // namespace
 
 std::string cuda_unavailable(int) { return kWhy; }
+void check_cuda_settings() {}  // nothing here reads them
 int cuda_device_count() { return 0; }
 const CudaProperties& cuda_properties(int) { refuse(); }
 void check_cuda(int, const char*) { refuse(); }

@@ -1,39 +1,46 @@
 // The options of the emulated device, and what was never freed, told at the end of the program. (In one file: the
 // linker takes the second along with the first.)
+#include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/settings.h>
 #include <graft/kernels/simt/memory.h>
 #include <graft/kernels/simt/runtime_state.h>
 
 #include <unistd.h>
 
-#include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 
 namespace graft::simt {
 namespace {
 
-std::string_view environment(const char* name) {
-  const char* const value = std::getenv(name);
-  return value == nullptr ? std::string_view() : std::string_view(value);
+// "512M"; 8 GiB where the variable is not set.
+std::size_t memory_of_environment() {
+  const char* const value = std::getenv("GRAFT_SIMT_MEMORY");
+  if (value == nullptr || *value == '\0') return HostOptions().memory;
+  const std::string_view text = value;
+  std::size_t number = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
+  check(code == std::errc() && number > 0 && number < std::size_t{1} << 32 &&
+            (unit.empty() || unit == "K" || unit == "M" || unit == "G"),
+        "GRAFT_SIMT_MEMORY is '", text, "', expected a number of bytes, or of K, M or G, such as 512M");
+  return number << (unit == "K" ? 10 : unit == "M" ? 20 : unit == "G" ? 30 : 0);
 }
 
-HostOptions options_of_environment() {
+HostOptions options_of_environment() try {
+  using Device = HostOptions::Device;
+  using Leaks = HostOptions::Leaks;
+  constexpr Device kDevices[] = {Device::present, Device::none, Device::no_driver, Device::sm70};
+  constexpr Leaks kLeaks[] = {Leaks::report, Leaks::ignore, Leaks::fail};
   HostOptions o;
-  const std::string_view device = environment("GRAFT_SIMT_DEVICE");
-  if (device == "none") o.device = HostOptions::Device::none;
-  if (device == "nodriver") o.device = HostOptions::Device::no_driver;
-  if (device == "sm70") o.device = HostOptions::Device::sm70;
-  if (const std::string_view devices = environment("GRAFT_SIMT_DEVICES"); !devices.empty())
-    o.devices = std::max(1, std::atoi(devices.data()));
-  if (const std::string_view memory = environment("GRAFT_SIMT_MEMORY"); !memory.empty()) {
-    char* unit = nullptr;
-    o.memory = std::strtoull(memory.data(), &unit, 10);
-    o.memory <<= *unit == 'K' ? 10 : *unit == 'M' ? 20 : *unit == 'G' ? 30 : 0;
-  }
-  const std::string_view leaks = environment("SIMT_LEAKS");
-  if (leaks == "ignore") o.leaks = HostOptions::Leaks::ignore;
-  if (leaks == "fail") o.leaks = HostOptions::Leaks::fail;
+  o.device = kDevices[graft::runtime::choice_setting("GRAFT_SIMT_DEVICE", {"present", "none", "nodriver", "sm70"})];
+  o.devices = static_cast<int>(graft::runtime::number_setting("GRAFT_SIMT_DEVICES", 1, 32).value_or(1));
+  o.memory = memory_of_environment();
+  o.leaks = kLeaks[graft::runtime::choice_setting("SIMT_LEAKS", {"report", "ignore", "fail"})];
   return o;
+} catch (const Error& error) {
+  end_by(error);
 }
 
 void add(std::string& report, std::size_t count, const char* one, const char* many) {

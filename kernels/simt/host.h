@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <string>
 
+#include <graft/kernels/api/error.h>
+
 namespace graft::simt {
 
 struct HostOptions {
@@ -18,6 +20,9 @@ struct HostOptions {
 };
 /// The options in force.
 HostOptions& host_options();
+
+/// An option makes no sense: says so and ends the process with exit code 2.
+[[noreturn]] void end_by(const Error& error);
 
 /// After a kernel has failed every call returns cudaErrorLaunchFailure, as CUDA's do, until cudaDeviceReset(). This
 /// ends that state and throws the queued work away, but leaves memory, streams and all else as they are.

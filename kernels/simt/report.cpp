@@ -1,7 +1,13 @@
 // What went wrong, in words; and the options and their environment variables.
+#include <graft/kernels/api/error.h>
+#include <graft/kernels/runtime/settings.h>
 #include <graft/kernels/simt/group.h>
+#include <graft/kernels/simt/host.h>
 
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <string>
 
 namespace graft::simt {
@@ -19,25 +25,28 @@ void append(std::string& text, const uint3& i) {
   simt::append(text, ")");
 }
 
-std::string_view environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? std::string_view() : std::string_view(value);
-}
-
-Options options_of_environment() {
+Options options_of_environment() try {
+  using graft::runtime::choice_setting;
+  constexpr Order kOrders[] = {Order::Forward, Order::Reverse, Order::Random};
   Options o;
-  const std::string_view order = environment("SIMT_ORDER");
-  if (order == "reverse") o.order = Order::Reverse;
-  if (order == "random") o.order = Order::Random;
-  if (const std::string_view seed = environment("SIMT_SEED"); !seed.empty())
-    o.seed = std::strtoull(seed.data(), nullptr, 10);
-  o.lazy_async = environment("SIMT_ASYNC") != "eager";
-  o.check = environment("SIMT_CHECK") != "0";
-  o.lazy_streams = environment("SIMT_STREAMS") == "lazy";
+  o.order = kOrders[choice_setting("SIMT_ORDER", {"forward", "reverse", "random"})];
+  constexpr std::int64_t kLargest = std::numeric_limits<std::int64_t>::max();
+  o.seed = static_cast<std::uint64_t>(graft::runtime::number_setting("SIMT_SEED", 0, kLargest).value_or(1));
+  o.lazy_async = choice_setting("SIMT_ASYNC", {"lazy", "eager"}) == 0;
+  o.lazy_streams = choice_setting("SIMT_STREAMS", {"eager", "lazy"}) == 1;
+  o.check = choice_setting("SIMT_CHECK", {"1", "0"}) == 0;
   return o;
+} catch (const Error& error) {
+  end_by(error);
 }
 
 }  // namespace
+
+void end_by(const Error& error) {
+  std::fprintf(stderr, "SIMT emulator: %s\n", error.what());
+  std::fflush(stderr);
+  std::_Exit(2);
+}
 
 Options settings = options_of_environment();
 Options& options() { return settings; }

@@ -1,11 +1,13 @@
 #include <graft/kernels/vendor/context.h>
 
 #include <atomic>
+#include <memory>
 #include <mutex>
 #include <vector>
 
 #include <graft/kernels/api/error.h>
 #include <graft/kernels/runtime/cuda_check.h>
+#include <graft/kernels/runtime/of_thread.h>
 #include <graft/kernels/vendor/conv_plan.h>
 #include <graft/kernels/vendor/matmul_plan.h>
 
@@ -69,8 +71,8 @@ Context::Context(int device) {
 Context::~Context() = default;
 
 Context& context(const Stream& stream) {
-  thread_local OfThread mine;
-  Context& found = mine.get(stream.device.index);
+  thread_local OfThread* mine = nullptr;
+  Context& found = runtime::of_thread(mine, [] { return std::make_unique<OfThread>(); }).get(stream.device.index);
   runtime::make_current(stream.device.index);
   GRAFT_VENDOR(cudnnSetStream, found.dnn, static_cast<cudaStream_t>(stream.native));
   return found;

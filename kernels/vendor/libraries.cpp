@@ -60,8 +60,8 @@ Libraries open_all() {
 }  // namespace
 
 const Libraries& libraries() {
-  static const Libraries all = open_all();
-  return all;
+  static const auto* const all = new Libraries(open_all());  // never destroyed: a program may run ops while it ends
+  return *all;
 }
 
 void check_status(cublasStatus_t status, const char* call) {
