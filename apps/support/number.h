@@ -25,7 +25,8 @@ inline double seconds(std::string_view option, const std::string& text) {
   double value = 0;
   const char* const end = text.data() + text.size();
   const auto [stop, code] = std::from_chars(text.data(), end, value);
-  check(code == std::errc() && stop == end && value >= 0 && value < 1e9, option, ": got '", text, "', expected seconds");
+  check(code == std::errc() && stop == end && value >= 0 && value < 1e9, option, ": got '", text,
+        "', expected seconds");
   return value;
 }
 

@@ -31,8 +31,8 @@ inline std::string cannot_execute_again(std::string& path) {
   return {};
 }
 
-/// To be called first in main. OpenMP's waiting threads spin, and where other programs want the cores that slows training
-/// tenfold (docs/performance.md, "A machine that others use too"). Unless the caller has set GOMP_SPINCOUNT or
+/// To be called first in main. OpenMP's waiting threads spin, and where other programs want the cores that slows
+/// training tenfold (docs/performance.md, "A machine that others use too"). Unless the caller has set GOMP_SPINCOUNT or
 /// OMP_WAIT_POLICY, this sets GOMP_SPINCOUNT. libgomp reads it when it is loaded, long before main, so the program is
 /// executed once more: the same process, arguments and open files. Where that cannot be, a line on stderr says so.
 /// (LLVM's OpenMP reads KMP_BLOCKTIME at its first use.)
@@ -44,12 +44,13 @@ inline void limit_spinning(const char* name, char** argv) {
     if (setenv("GOMP_SPINCOUNT", kSpinCount, 1) == 0) execv(path.c_str(), argv);
     why = "the program cannot be executed again: " + std::string(std::strerror(errno));
   }
-  std::fprintf(stderr, "%s: threads that wait will spin (%s): where other programs use the cores too, set GOMP_SPINCOUNT=%s\n",
+  std::fprintf(stderr,
+               "%s: threads that wait will spin (%s): where other programs use the cores too, set GOMP_SPINCOUNT=%s\n",
                name, why.c_str(), kSpinCount);
 }
 
-/// To be called before any work. Throws Error where an environment variable of graft's makes no sense. Says on stderr when
-/// this build's CPU backend is the slow one.
+/// To be called before any work. Throws Error where an environment variable of graft's makes no sense. Says on stderr
+/// when this build's CPU backend is the slow one.
 inline void check_setup(const char* name) {
   check_settings();
   if (const std::string notice = slow_cpu_notice(); !notice.empty())

@@ -32,7 +32,7 @@ Prefetcher::~Prefetcher() {
 
 void Prefetcher::check_threads() const {
   check(!made_.lost() || state_->threads.empty(),
-        "Prefetcher: its threads (a Loader's) are not in this process, which was made by fork(); make a new Loader here");
+        "Prefetcher: its threads (a Loader's) are not in this process, which was made by fork(); make a new Loader");
 }
 
 void Prefetcher::start(std::int64_t count, Make make) {

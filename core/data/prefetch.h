@@ -28,8 +28,8 @@ class Prefetcher {
   Prefetcher(const Prefetcher&) = delete;
   Prefetcher& operator=(const Prefetcher&) = delete;
 
-  /// Begins batches 0 .. count - 1; what was left of an earlier call is dropped. Throws Error, as next() does, in a child made
-  /// by fork(), where the threads are not.
+  /// Begins batches 0 .. count - 1; what was left of an earlier call is dropped. Throws Error, as next() does, in a
+  /// child made by fork(), where the threads are not.
   void start(std::int64_t count, Make make);
   /// The next batch; false when all were handed out. Throws what making it threw, and again on each call until start().
   bool next(Batch& batch);

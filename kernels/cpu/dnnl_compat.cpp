@@ -401,8 +401,10 @@ bool onednn_has_ended() {
     return false;
   static std::atomic<bool> said{false};
   if (!said.exchange(true))
-    std::fputs("graft: the program is ending, and oneDNN has ended: products and convolutions on the CPU run on the slow "
-               "reference backend\n", stderr);
+    std::fputs(
+        "graft: the program is ending, and oneDNN has ended: products and convolutions on the CPU run on the slow "
+        "reference backend\n",
+        stderr);
   return true;
 }
 

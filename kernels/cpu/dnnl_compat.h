@@ -33,8 +33,8 @@ struct MatmulSpec {
 /// The threads that a primitive made now may use: num_threads(), but one within a parallel loop.
 int planned_threads();
 
-/// No more oneDNN from now on: the program is ending, and the objects that oneDNN keeps in static storage (kernels of its
-/// matrix products, its cache of primitives) are being destroyed. Says so on stderr, once.
+/// No more oneDNN from now on: the program is ending, and the objects that oneDNN keeps in static storage (kernels of
+/// its matrix products, its cache of primitives) are being destroyed. Says so on stderr, once.
 bool onednn_has_ended();
 inline constexpr const char* kEnded = "needs oneDNN, which has ended with the program";
 

@@ -6,12 +6,12 @@
 namespace graft {
 
 /// Reads every environment variable of graft's that has one of several values or a number (README, "Settings"). Throws
-/// Error, which names variable, value and what was expected, for one that makes no sense; the first op that needs it would
-/// throw the same.
+/// Error, which names variable, value and what was expected, for one that makes no sense; the first op that needs it
+/// would throw the same.
 void check_settings();
 
-/// What is to be said about this build's CPU backends: that only the slow reference backend serves the CPU, and what to do;
-/// "" where there is the fast one.
+/// What is to be said about this build's CPU backends: that only the slow reference backend serves the CPU, and what to
+/// do; "" where there is the fast one.
 std::string slow_cpu_notice();
 
 }  // namespace graft

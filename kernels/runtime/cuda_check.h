@@ -16,8 +16,8 @@ namespace graft::runtime {
 /// launches.
 void check_cuda(int status, const char* call, const Stream& stream);
 
-/// Makes a device the calling thread's current one, as calls without a stream need. Does not look whether it is usable, but
-/// throws Error where fork() lost it.
+/// Makes a device the calling thread's current one, as calls without a stream need. Does not look whether it is usable,
+/// but throws Error where fork() lost it.
 void make_current(int device);
 
 /// The same for clean-up, which cannot throw.
@@ -29,8 +29,8 @@ void make_current_in_use();
 /// Throws Error with the reason unless the device can be used.
 void require_device(int device);
 
-/// Whether this process was made by fork() after its parent had used CUDA: nothing of it works here, and destructors leave
-/// the parent's streams, events and memory alone.
+/// Whether this process was made by fork() after its parent had used CUDA: nothing of it works here, and destructors
+/// leave the parent's streams, events and memory alone.
 bool cuda_lost_by_fork() noexcept;
 
 /// "kernels last launched on this stream: a, b (newest last)", or "" when none are known.

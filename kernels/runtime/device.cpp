@@ -69,8 +69,8 @@ const Devices& devices() {
 }
 
 constexpr const char* kLostByFork =
-    "this process was made by fork() after its parent had used CUDA (asking for devices included), which does not work in "
-    "a child; start a program of its own (exec), fork before CUDA is used, or use Device::cpu()";
+    "this process was made by fork() after its parent had used CUDA (asking for devices included), which does not work "
+    "in a child; start a program of its own (exec), fork before CUDA is used, or use Device::cpu()";
 
 }  // namespace
 

@@ -60,7 +60,7 @@ void hold_while_forking(std::mutex& mutex) {
 }
 
 void ForkMark::set() {
-  if (generation_.load(std::memory_order_relaxed) != 0) return;  // that of the first use: what it was lost with, if it is
+  if (generation_.load(std::memory_order_relaxed) != 0) return;  // of the first use, which fork() may have lost
   generation_.store(fork_generation(), std::memory_order_relaxed);
 }
 

@@ -21,8 +21,8 @@ namespace {
 constexpr const char* kOurs = "GRAFT_NUM_THREADS";
 constexpr const char* kOpenMps = "OMP_NUM_THREADS";
 
-// The first number of OpenMP's list ("4,2": of nested regions). Nothing where OpenMP takes it for invalid, which it says
-// itself when the program starts.
+// The first number of OpenMP's list ("4,2": of nested regions). Nothing where OpenMP takes it for invalid, which it
+// says itself when the program starts.
 std::optional<int> openmp_thread_count() {
   const char* const value = std::getenv(kOpenMps);
   if (value == nullptr) return std::nullopt;

@@ -9,12 +9,12 @@ namespace graft {
 /// More threads than this are refused, as a mistake: OpenMP ends the process when it cannot start one.
 inline constexpr int kMaxThreads = 1024;
 
-/// Threads that ops on the CPU use, 1 to kMaxThreads. Default: GRAFT_NUM_THREADS, else OMP_NUM_THREADS (as OpenMP does, the
-/// first of a list), else all cores this process may run on. Results never depend on it. Throws Error for another count;
-/// num_threads(), and with it the first op, when a variable holds one.
+/// Threads that ops on the CPU use, 1 to kMaxThreads. Default: GRAFT_NUM_THREADS, else OMP_NUM_THREADS (as OpenMP does,
+/// the first of a list), else all cores this process may run on. Results never depend on it. Throws Error for another
+/// count; num_threads(), and with it the first op, when a variable holds one.
 ///
-/// After fork() a child whose parent had used several threads has one: OpenMP's others are not there, and waiting for them
-/// would never end. num_threads() is 1 in it, and set_num_threads throws Error for more.
+/// After fork() a child whose parent had used several threads has one: OpenMP's others are not there, and waiting for
+/// them would never end. num_threads() is 1 in it, and set_num_threads throws Error for more.
 void set_num_threads(int count);
 int num_threads();
 

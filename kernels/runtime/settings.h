@@ -8,8 +8,8 @@
 
 namespace graft::runtime {
 
-/// The whole number in an environment variable; nothing where it is not set. Throws Error, which names the variable, the
-/// value and what was expected, for anything but decimal digits of a number from `least` to `most`.
+/// The whole number in an environment variable; nothing where it is not set. Throws Error, which names the variable,
+/// the value and what was expected, for anything but decimal digits of a number from `least` to `most`.
 std::optional<std::int64_t> number_setting(const char* variable, std::int64_t least, std::int64_t most);
 
 /// Which of the choices, by number; the first where the variable is not set or empty. Throws Error for anything else.

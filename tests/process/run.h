@@ -18,10 +18,10 @@ struct Ended {
   std::string out;  // stdout and stderr together
 };
 
-/// Variables with a value are set, those without are taken away. The program runs in a folder of its own and is ended after
-/// `seconds`.
-inline Ended run_program(const std::vector<std::string>& command, const std::map<std::string, const char*>& environment = {},
-                         unsigned seconds = 250) {
+/// Variables with a value are set, those without are taken away. The program runs in a folder of its own and is ended
+/// after `seconds`.
+inline Ended run_program(const std::vector<std::string>& command,
+                         const std::map<std::string, const char*>& environment = {}, unsigned seconds = 250) {
   const TemporaryFolder folder;
   const std::string log = folder / "log";
   std::vector<char*> raw;
@@ -32,7 +32,8 @@ inline Ended run_program(const std::vector<std::string>& command, const std::map
     const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
     dup2(file, STDOUT_FILENO);
     dup2(file, STDERR_FILENO);
-    for (const auto& [name, value] : environment) value != nullptr ? setenv(name.c_str(), value, 1) : unsetenv(name.c_str());
+    for (const auto& [name, value] : environment)
+      value != nullptr ? setenv(name.c_str(), value, 1) : unsetenv(name.c_str());
     alarm(seconds);
     if (chdir(folder.path().c_str()) == 0) execv(raw[0], raw.data());
     _exit(127);

@@ -1,4 +1,5 @@
-// Environment variables: what makes no sense is refused by name, by the first op and by every program of ours at its start.
+// Environment variables: what makes no sense is refused by name, by the first op and by every program of ours at its
+// start.
 #include <gtest/gtest.h>
 
 #include <sstream>
@@ -28,9 +29,11 @@ std::string said(const std::string& name, const Environment& environment) {
 TEST(Settings, ThreadCountsThatMakeNoSenseAreRefusedByName) {
   for (const char* value : {"abc", "-3", "0", "2x", "", "1e3", " 2", "1025", "40000", "100000", "1099511627776",
                             "99999999999999999999"}) {
-    const std::string expected = cat("error: GRAFT_NUM_THREADS is '", value, "', expected a whole number from 1 to 1024");
-    for (const char* name : {"setting_threads", "setting_first_op"})
-      EXPECT_NE(said(name, with({{"GRAFT_NUM_THREADS", value}})).find(expected), std::string::npos) << name << " " << value;
+    const std::string expected = cat("GRAFT_NUM_THREADS is '", value, "', expected a whole number from 1 to 1024");
+    for (const char* name : {"setting_threads", "setting_first_op"}) {
+      const std::string out = said(name, with({{"GRAFT_NUM_THREADS", value}}));
+      EXPECT_NE(out.find("error: " + expected), std::string::npos) << name << ": " << out;
+    }
   }
 }
 
@@ -55,7 +58,8 @@ TEST(Settings, OpenMpsThreadCountIsLeftAsideWhereOpenMpLeavesItAside) {
 
 TEST(Settings, SetNumThreadsHasTheSameLimit) {
   const int before = num_threads();
-  for (const int count : {0, -3, kMaxThreads + 1, 40000, 100000}) EXPECT_ERROR(set_num_threads(count), "expected 1 to 1024");
+  for (const int count : {0, -3, kMaxThreads + 1, 40000, 100000})
+    EXPECT_ERROR(set_num_threads(count), "expected 1 to 1024");
   EXPECT_EQ(num_threads(), before);
 }
 
@@ -125,7 +129,8 @@ TEST(Programs, TellOnceWhenTheCpuIsSlow) {
   }
 }
 
-/// The value that libgomp says it works with, the last where the program was executed again; "" where another OpenMP runs.
+/// The value that libgomp says it works with, the last where the program was executed again; "" where another OpenMP
+/// runs.
 std::string spin_count(const Program& one, Environment environment) {
   environment.insert({{"OMP_DISPLAY_ENV", "verbose"}, {"GOMP_SPINCOUNT", nullptr}, {"OMP_WAIT_POLICY", nullptr}});
   const std::string out = run(one, with(environment)).out, label = "GOMP_SPINCOUNT = '";
