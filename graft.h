@@ -21,6 +21,7 @@
 #include <graft/core/random.h>
 #include <graft/core/step_graph.h>
 #include <graft/core/tensor.h>
+#include <graft/kernels/registry/backend_scope.h>
 #include <graft/kernels/registry/setup.h>
 #include <graft/kernels/runtime/parallel.h>
 #include <graft/layers/init.h>
@@ -33,3 +34,4 @@
 #include <graft/transfer/fine_tune.h>
 #include <graft/transfer/mask.h>
 #include <graft/transfer/train.h>
+#include <graft/version.h>

@@ -17,6 +17,7 @@
 #include <graft/core/cuda.h>
 #include <graft/core/random.h>
 #include <graft/kernels/runtime/parallel.h>
+#include <graft/version.h>
 #ifdef GRAFT_WITH_ONEDNN
 #include <graft/kernels/cpu/simd/kernels.h>
 #endif

@@ -33,14 +33,14 @@ function(graft_link_nvcc_objects target made_by)
   target_sources(${target} PRIVATE ${ARGN})
 endfunction()
 
-# graft_nvcc_objects(<name> <source.cu>...): the same, linked into graft (and graft_gpu, GraftGpu.cmake).
+# graft_nvcc_objects(<name> <source.cu>...): the same, linked into graft (and graft_gpu, graft_shared_check). No
+# program calls what is in them, so that it can always be hidden.
 function(graft_nvcc_objects name)
   graft_nvcc_compile(objects ${ARGN})
   add_custom_target(${name} DEPENDS ${objects})
-  foreach(library graft graft_gpu)
+  foreach(library graft graft_gpu graft_shared_check)
     if(TARGET ${library})
       graft_link_nvcc_objects(${library} ${name} ${objects})
     endif()
   endforeach()
-  target_link_libraries(graft PRIVATE CUDA::cudart_static)  # static: the only thing needed at run time is the driver
 endfunction()

@@ -52,7 +52,7 @@ endmacro()
 # What every kernel is compiled with.
 function(graft_nvcc_flags variable)
   list(GET GRAFT_CUDA_ARCHITECTURES 0 oldest)
-  set(flags -std=c++20 -O3 -lineinfo --expt-relaxed-constexpr -Xcompiler=-fPIC -Xptxas=-v
+  set(flags -std=c++20 -O3 -lineinfo --expt-relaxed-constexpr -Xcompiler=-fPIC,-fvisibility=hidden -Xptxas=-v
             -gencode arch=compute_${oldest},code=compute_${oldest})
   foreach(architecture ${GRAFT_CUDA_ARCHITECTURES})
     list(APPEND flags -gencode arch=compute_${architecture},code=sm_${architecture})

@@ -5,11 +5,12 @@
 #include <cstdint>
 
 #include <graft/core/tensor.h>
+#include <graft/kernels/api/export.h>
 #include <graft/kernels/api/philox.h>
 
 namespace graft {
 
-class Generator {
+class GRAFT_API Generator {
  public:
   explicit Generator(std::uint64_t seed = 0) : key_{seed, 0} {}
 
@@ -37,21 +38,21 @@ class Generator {
 };
 
 /// The generator that layers use for initial weights and dropout when they are given none. One a thread.
-Generator& default_generator();
+GRAFT_API Generator& default_generator();
 /// Resets the calling thread's default generator.
-void manual_seed(std::uint64_t seed);
+GRAFT_API void manual_seed(std::uint64_t seed);
 
 /// The generator lives on the host; the numbers are made on the device, the same ones on each (to the last bits of the
 /// logarithm and the cosine of normal numbers).
-Tensor rand(const Shape& shape, Generator& generator = default_generator(), DType dtype = DType::f32,
-            Device device = Device::cpu());
-Tensor randn(const Shape& shape, Generator& generator = default_generator(), DType dtype = DType::f32,
-             Device device = Device::cpu());
+GRAFT_API Tensor rand(const Shape& shape, Generator& generator = default_generator(), DType dtype = DType::f32,
+                      Device device = Device::cpu());
+GRAFT_API Tensor randn(const Shape& shape, Generator& generator = default_generator(), DType dtype = DType::f32,
+                       Device device = Device::cpu());
 /// In place: uniform on [low, high), then rounded to t's dtype, so that high itself can occur (in rand of bf16: 1, once
 /// in 512). Initialisers: a leaf that requires grad may be filled, a tensor inside the graph not.
-void uniform_(Tensor& t, double low, double high, Generator& generator = default_generator());
-void normal_(Tensor& t, double mean, double deviation, Generator& generator = default_generator());
+GRAFT_API void uniform_(Tensor& t, double low, double high, Generator& generator = default_generator());
+GRAFT_API void normal_(Tensor& t, double mean, double deviation, Generator& generator = default_generator());
 /// A permutation of 0..n-1 as i64 (Fisher-Yates, on the host).
-Tensor randperm(std::int64_t n, Generator& generator = default_generator(), Device device = Device::cpu());
+GRAFT_API Tensor randperm(std::int64_t n, Generator& generator = default_generator(), Device device = Device::cpu());
 
 }  // namespace graft

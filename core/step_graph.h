@@ -6,6 +6,7 @@
 #include <memory>
 
 #include <graft/core/tensor.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft {
 
@@ -16,7 +17,7 @@ namespace graft {
 /// What is captured is the work on the device, with the host's numbers as they were. What must change from step to step
 /// lies in device memory (LoadBatchArgs, OptimClock, FinishStepArgs read their counters there; random numbers do by
 /// themselves).
-class StepGraph {
+class GRAFT_API StepGraph {
  public:
   struct Options {
     bool capture = true;            // false: every step is run eagerly
@@ -51,7 +52,7 @@ class StepGraph {
   const Counts& counts() const;
 
  private:
-  struct Impl;
+  struct GRAFT_LOCAL Impl;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -6,10 +6,11 @@
 #include <memory>
 
 #include <graft/kernels/api/device.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft {
 
-class Storage {
+class GRAFT_API Storage {
  public:
   /// Uninitialised memory; at least one byte's worth is never assumed for an empty tensor (data() is then nullptr). On
   /// a CUDA device it comes from the caching allocator for the thread's current stream, and goes back to it. Throws

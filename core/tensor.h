@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <graft/core/storage.h>
+#include <graft/kernels/api/export.h>
 #include <graft/kernels/api/tensor_ref.h>
 
 namespace graft {
@@ -19,7 +20,7 @@ struct TensorState;
 /// How a 4-D tensor lies in memory. Shapes are logical NCHW either way.
 enum class MemoryFormat : std::uint8_t { contiguous, channels_last };
 
-class Tensor {
+class GRAFT_API Tensor {
  public:
   /// An undefined tensor: no storage, no shape. `defined()` is false and most calls throw.
   Tensor() = default;
@@ -173,6 +174,6 @@ class Tensor {
 };
 
 /// "f32 (2, 3) on cpu" for error messages.
-std::string to_string(const Tensor& t);
+GRAFT_API std::string to_string(const Tensor& t);
 
 }  // namespace graft

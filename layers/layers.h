@@ -3,12 +3,13 @@
 
 #include <graft/core/ops/nn.h>
 #include <graft/core/random.h>
+#include <graft/kernels/api/export.h>
 #include <graft/layers/module.h>
 
 namespace graft {
 
 /// y = x weight^T + bias. weight (out, in), bias (out).
-class Linear final : public Module {
+class GRAFT_API Linear final : public Module {
  public:
   struct Options {
     bool bias = true;
@@ -22,13 +23,13 @@ class Linear final : public Module {
   Tensor weight, bias;
 };
 
-struct Conv2dOptions {
+struct GRAFT_API Conv2dOptions {
   std::int64_t stride = 1, padding = 0, dilation = 1, groups = 1;
   bool bias = true;
 };
 
 /// weight (out, in / groups, kernel, kernel), channels-last.
-class Conv2d final : public Module {
+class GRAFT_API Conv2d final : public Module {
  public:
   Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel, Conv2dOptions options = {});
   Tensor forward(const Tensor& x) override;
@@ -41,7 +42,7 @@ class Conv2d final : public Module {
 
 /// Shared by BatchNorm1d and BatchNorm2d: weight, bias; buffers running_mean, running_var, num_batches_tracked (as
 /// PyTorch's).
-class BatchNorm : public Module {
+class GRAFT_API BatchNorm : public Module {
  public:
   struct Options {
     double eps = 1e-5;
@@ -65,21 +66,21 @@ class BatchNorm : public Module {
 };
 
 /// (N, C) or (N, C, L).
-class BatchNorm1d final : public BatchNorm {
+class GRAFT_API BatchNorm1d final : public BatchNorm {
  public:
   explicit BatchNorm1d(std::int64_t features, Options options) : BatchNorm("BatchNorm1d", 2, 3, features, options) {}
   explicit BatchNorm1d(std::int64_t features) : BatchNorm1d(features, Options()) {}
 };
 
 /// (N, C, H, W).
-class BatchNorm2d final : public BatchNorm {
+class GRAFT_API BatchNorm2d final : public BatchNorm {
  public:
   explicit BatchNorm2d(std::int64_t features, Options options) : BatchNorm("BatchNorm2d", 4, 4, features, options) {}
   explicit BatchNorm2d(std::int64_t features) : BatchNorm2d(features, Options()) {}
 };
 
 /// Over the last shape.rank() dimensions.
-class LayerNorm final : public Module {
+class GRAFT_API LayerNorm final : public Module {
  public:
   explicit LayerNorm(const Shape& shape, double eps = 1e-5);
   Tensor forward(const Tensor& x) override;
@@ -90,7 +91,7 @@ class LayerNorm final : public Module {
   double eps_;
 };
 
-class MaxPool2d final : public Module {
+class GRAFT_API MaxPool2d final : public Module {
  public:
   /// stride 0: the kernel's size. `relu` fuses a ReLU behind the pooling.
   explicit MaxPool2d(std::int64_t kernel, std::int64_t stride = 0, std::int64_t padding = 0, bool relu = false);
@@ -102,7 +103,7 @@ class MaxPool2d final : public Module {
   bool relu_;
 };
 
-class AvgPool2d final : public Module {
+class GRAFT_API AvgPool2d final : public Module {
  public:
   explicit AvgPool2d(std::int64_t kernel, std::int64_t stride = 0, std::int64_t padding = 0,
                      bool count_include_pad = true);
@@ -113,7 +114,7 @@ class AvgPool2d final : public Module {
   PoolGeometry geometry_;
 };
 
-class AdaptiveAvgPool2d final : public Module {
+class GRAFT_API AdaptiveAvgPool2d final : public Module {
  public:
   AdaptiveAvgPool2d(std::int64_t height, std::int64_t width);
   Tensor forward(const Tensor& x) override;
@@ -125,7 +126,7 @@ class AdaptiveAvgPool2d final : public Module {
 
 enum class ActivationKind : std::uint8_t { relu, relu6, gelu, sigmoid, tanh, hardswish, silu };
 
-class ActivationLayer final : public Module {
+class GRAFT_API ActivationLayer final : public Module {
  public:
   explicit ActivationLayer(ActivationKind kind) : kind_(kind) {}
   Tensor forward(const Tensor& x) override;
@@ -136,7 +137,7 @@ class ActivationLayer final : public Module {
 };
 
 /// In training zeroes elements with probability p and scales the rest by 1 / (1 - p).
-class Dropout final : public Module {
+class GRAFT_API Dropout final : public Module {
  public:
   /// Draws from its own generator when given a seed, else from the default one.
   explicit Dropout(double p = 0.5);
@@ -152,7 +153,7 @@ class Dropout final : public Module {
 };
 
 /// (N, C, H, W) -> (N, C H W), in logical CHW order.
-class Flatten final : public Module {
+class GRAFT_API Flatten final : public Module {
  public:
   explicit Flatten(int start = 1, int end = -1) : start_(start), end_(end) {}
   Tensor forward(const Tensor& x) override;
@@ -163,7 +164,7 @@ class Flatten final : public Module {
 };
 
 /// Modules one after the other, each with a name.
-class Sequential : public Module {
+class GRAFT_API Sequential : public Module {
  public:
   Sequential() = default;
   /// Names are "0", "1", ..

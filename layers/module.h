@@ -8,11 +8,12 @@
 #include <vector>
 
 #include <graft/core/tensor.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft {
 
 /// What load_state_dict did, by dotted name.
-struct LoadReport {
+struct GRAFT_API LoadReport {
   std::vector<std::string> loaded;
   std::vector<std::string> missing;     // in the module, not in the state
   std::vector<std::string> unexpected;  // in the state, not in the module
@@ -28,7 +29,7 @@ struct LoadReport {
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
-class Module {
+class GRAFT_API Module {
  public:
   virtual ~Module() = default;
   Module(const Module&) = delete;
@@ -116,10 +117,10 @@ class Module {
 };
 
 /// A tree of describe() lines with parameter counts.
-std::string to_string(const Module& module);
+GRAFT_API std::string to_string(const Module& module);
 
 /// Writes the state dict as safetensors / reads one with load_state_dict.
-void save_weights(const Module& module, const std::string& path);
-LoadReport load_weights(Module& module, const std::string& path, bool strict = true);
+GRAFT_API void save_weights(const Module& module, const std::string& path);
+GRAFT_API LoadReport load_weights(Module& module, const std::string& path, bool strict = true);
 
 }  // namespace graft

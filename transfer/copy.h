@@ -4,12 +4,13 @@
 #include <string>
 #include <vector>
 
+#include <graft/kernels/api/export.h>
 #include <graft/layers/module.h>
 
 namespace graft::transfer {
 
 /// What a copy did, by dotted tensor name.
-struct CopyReport {
+struct GRAFT_API CopyReport {
   std::vector<std::string> copied;
   std::vector<std::string> skipped;     // below a head: left out on purpose
   std::vector<std::string> missing;     // in the target's backbone, not in the source
@@ -33,14 +34,15 @@ enum class CopyStrictness : std::uint8_t {
 
 /// Copies every parameter and buffer by name, but those of the two modules' heads. Throws Error when a module names no
 /// head, when source and target are one module, or (strict) with the report.
-CopyReport copy_backbone(const Module& source, Module& target, CopyStrictness strictness = CopyStrictness::strict);
+GRAFT_API CopyReport copy_backbone(const Module& source, Module& target,
+                                   CopyStrictness strictness = CopyStrictness::strict);
 
 /// The same from a state dict (a safetensors file of another network), whose head has the target's head's name unless
 /// told.
-CopyReport copy_backbone(const NamedTensors& source, Module& target, const std::string& source_head = {},
-                         CopyStrictness strictness = CopyStrictness::strict);
+GRAFT_API CopyReport copy_backbone(const NamedTensors& source, Module& target, const std::string& source_head = {},
+                                   CopyStrictness strictness = CopyStrictness::strict);
 
 /// Whether a tensor belongs to the layer: "fc.weight" to "fc", not to "f".
-bool belongs_to(const std::string& tensor_name, const std::string& layer_name);
+GRAFT_API bool belongs_to(const std::string& tensor_name, const std::string& layer_name);
 
 }  // namespace graft::transfer

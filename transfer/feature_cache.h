@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <graft/core/data/dataset.h>
+#include <graft/kernels/api/export.h>
 #include <graft/layers/module.h>
 
 namespace graft::transfer {
@@ -15,18 +16,18 @@ namespace graft::transfer {
 using Chain = std::vector<std::pair<std::string, std::shared_ptr<Module>>>;
 
 /// The parts of a module one after the other, nested chains opened up; empty when the module is not a chain.
-Chain flat_chain(const Module& module);
+GRAFT_API Chain flat_chain(const Module& module);
 
 /// How many parts at the beginning can be cached as the module is set now: no parameter that requires grad,
 /// deterministic. At least one part is left. `reason`, if given, says what ended the prefix.
-std::size_t frozen_prefix(const Chain& chain, std::string* reason = nullptr);
+GRAFT_API std::size_t frozen_prefix(const Chain& chain, std::string* reason = nullptr);
 
 /// Applies parts [begin, end) of a chain.
-Tensor apply(const Chain& chain, std::size_t begin, std::size_t end, Tensor x);
+GRAFT_API Tensor apply(const Chain& chain, std::size_t begin, std::size_t end, Tensor x);
 
 /// Features by dataset. Knows what they depend on (the parts' parameters and buffers, the pixels, the normalisation),
 /// and computes them anew when any of it has changed.
-class FeatureCache {
+class GRAFT_API FeatureCache {
  public:
   /// `limit_bytes`: the most a dataset's features may take; beyond it get() returns an undefined tensor.
   explicit FeatureCache(std::size_t limit_bytes = std::size_t{2} << 30) : limit_bytes_(limit_bytes) {}

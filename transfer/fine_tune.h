@@ -1,6 +1,7 @@
 // Fine-tuning a network whose backbone was copied from another.
 #pragma once
 
+#include <graft/kernels/api/export.h>
 #include <graft/transfer/train.h>
 
 namespace graft::transfer {
@@ -11,12 +12,12 @@ enum class Strategy : std::uint8_t {
   head_then_all,  // the head first, then every layer
 };
 
-const char* name(Strategy strategy);
+GRAFT_API const char* name(Strategy strategy);
 /// "head_only", "all_layers", "head_then_all"; throws Error listing them otherwise.
-Strategy parse_strategy(const std::string& text);
+GRAFT_API Strategy parse_strategy(const std::string& text);
 
 /// Zeros mean "the strategy's own value"; those are the recipe of the strokes study.
-struct FineTuneOptions {
+struct GRAFT_API FineTuneOptions {
   Strategy strategy = Strategy::head_only;
   std::int64_t steps = 0;       // head_only 200, all_layers 400, head_then_all 200 + 400
   std::int64_t batch_size = 0;  // head_only: all images up to 4096; otherwise min(50, images)
@@ -45,7 +46,7 @@ struct FineTuneOptions {
 };
 
 /// Throws Error when the module names no head, and whatever train() throws.
-TrainResult fine_tune(Module& module, const data::Dataset& dataset, const data::Dataset& valid,
-                      const FineTuneOptions& options = {});
+GRAFT_API TrainResult fine_tune(Module& module, const data::Dataset& dataset, const data::Dataset& valid,
+                                const FineTuneOptions& options = {});
 
 }  // namespace graft::transfer

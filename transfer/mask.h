@@ -9,11 +9,12 @@
 #include <vector>
 
 #include <graft/core/optim/optimizer.h>
+#include <graft/kernels/api/export.h>
 #include <graft/layers/module.h>
 
 namespace graft::transfer {
 
-class GradientMask {
+class GRAFT_API GradientMask {
  public:
   /// Multiplies the update of every parameter whose dotted name matches: `*` stands for any run of characters, `?` for
   /// one; the name of a layer stands for all below it. The last rule that matches counts; without one the multiplier
@@ -42,12 +43,12 @@ class GradientMask {
 };
 
 /// `*` any run, `?` any one character.
-bool matches(const std::string& pattern, const std::string& text);
+GRAFT_API bool matches(const std::string& pattern, const std::string& text);
 
 /// Applies a mask to a module while it lives: frozen parameters stop requiring grad, layers that are frozen as a whole
 /// (and parameterless layers below the lowest trainable one) go to inference, the rest to training. The destructor
 /// restores requires_grad; the module is left in inference.
-class MaskScope {
+class GRAFT_API MaskScope {
  public:
   /// `batch_norm_inference`: trainable BatchNorm layers normalise with their running statistics too, which then stay.
   /// Throws Error when nothing is left to train.
@@ -73,6 +74,6 @@ class MaskScope {
 };
 
 /// 64 bits over names, shapes and bytes: equal before and after means untouched.
-std::uint64_t checksum(const NamedTensors& tensors);
+GRAFT_API std::uint64_t checksum(const NamedTensors& tensors);
 
 }  // namespace graft::transfer

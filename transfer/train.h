@@ -8,6 +8,7 @@
 
 #include <graft/core/data/loader.h>
 #include <graft/core/optim/schedule.h>
+#include <graft/kernels/api/export.h>
 #include <graft/transfer/evaluate.h>
 #include <graft/transfer/feature_cache.h>
 #include <graft/transfer/mask.h>
@@ -17,7 +18,7 @@ namespace graft::transfer {
 enum class OptimizerKind : std::uint8_t { sgd, adam, adamw };
 
 /// Where a run stands, told after every step.
-struct Progress {
+struct GRAFT_API Progress {
   std::string phase;
   std::int64_t step = 0, steps = 0;  // done, in all
   double loss = 0;                   // of the last step whose loss was looked at
@@ -26,7 +27,7 @@ struct Progress {
   double seconds = 0;
 };
 
-struct TrainOptions {
+struct GRAFT_API TrainOptions {
   std::string phase = "train";
   std::int64_t steps = 0;  // exactly one of steps and epochs is positive
   std::int64_t epochs = 0;
@@ -75,7 +76,7 @@ struct TrainOptions {
   std::function<bool()> stop{};
 };
 
-struct TrainPoint {
+struct GRAFT_API TrainPoint {
   std::int64_t step = 0;  // steps done
   double loss = 0;        // training loss since the last point
   double accuracy = -1;   // on the validation set; -1 when not evaluated
@@ -83,14 +84,14 @@ struct TrainPoint {
 };
 
 /// The proof that frozen means frozen.
-struct FrozenReport {
+struct GRAFT_API FrozenReport {
   std::int64_t tensors = 0, bytes = 0;
   std::uint64_t checksum_before = 0, checksum_after = 0;
   std::size_t optimizer_state_bytes = 0;  // for the trainable ones; frozen ones have none
   bool intact() const { return checksum_before == checksum_after; }
 };
 
-struct TrainResult {
+struct GRAFT_API TrainResult {
   std::int64_t steps = 0;
   double seconds = 0;  // training alone, evaluations and feature extraction left out
   double feature_seconds = 0;
@@ -110,7 +111,7 @@ struct TrainResult {
 /// (where it takes no more than half of its free memory), and the host waits only for evaluations and at the end. The module
 /// is left in inference. `valid` may be empty (default-constructed). Throws Error for options out of range, labels the
 /// network has no output for, or a loss that is not finite.
-TrainResult train(Module& module, const data::Dataset& dataset, const data::Dataset& valid,
-                  const TrainOptions& options);
+GRAFT_API TrainResult train(Module& module, const data::Dataset& dataset, const data::Dataset& valid,
+                            const TrainOptions& options);
 
 }  // namespace graft::transfer

@@ -17,6 +17,7 @@
 #include <graft/core/io/file.h>
 #include <graft/core/random.h>
 #include <graft/kernels/runtime/parallel.h>
+#include <graft/version.h>
 
 namespace graft::demo {
 namespace {

@@ -10,6 +10,7 @@
 #include <graft/apps/support/number.h>
 #include <graft/kernels/api/error.h>
 #include <graft/kernels/runtime/parallel.h>
+#include <graft/version.h>
 
 namespace graft::demo {
 namespace {

@@ -10,13 +10,14 @@
 #include <vector>
 
 #include <graft/core/tensor.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft {
 
 /// Is the calling thread recording? True at first; NoGrad turns it off while it lives.
-bool grad_enabled();
+GRAFT_API bool grad_enabled();
 
-class NoGrad {
+class GRAFT_API NoGrad {
  public:
   NoGrad();
   ~NoGrad();
@@ -29,7 +30,7 @@ class NoGrad {
 
 /// A tensor kept for backward. Reading it back throws Error, naming the tensor and the op, if it was changed in
 /// between.
-class Saved {
+class GRAFT_API Saved {
  public:
   Saved() = default;
   /// Keeps a handle outside the graph, so that a node may save its own output without a cycle.
@@ -43,7 +44,7 @@ class Saved {
 };
 
 /// Where a backward puts the gradients of its inputs, and asks which are wanted.
-class GradSlots {
+class GRAFT_API GradSlots {
  public:
   GradSlots(std::size_t count, const bool* needed) : needed_(needed), gradients_(count) {}
   bool needed(int i) const { return needed_[i]; }
@@ -56,7 +57,7 @@ class GradSlots {
 };
 
 /// One recorded op with one output. backward(gy, gx) puts into gx the gradient of every input that is needed.
-class Node {
+class GRAFT_API Node {
  public:
   Node();
   virtual ~Node();
@@ -82,11 +83,11 @@ class Node {
 };
 
 /// True when recording is on and one of the inputs requires a gradient: only then is it worth making a Node.
-bool any_requires_grad(std::initializer_list<const Tensor*> inputs);
+GRAFT_API bool any_requires_grad(std::initializer_list<const Tensor*> inputs);
 
 /// Ties y to the op that made it. `inputs` in the order of the node's gradient slots; undefined ones get no gradient.
 /// Returns y.
-Tensor record(Tensor y, std::shared_ptr<Node> node, std::span<const Tensor> inputs);
+GRAFT_API Tensor record(Tensor y, std::shared_ptr<Node> node, std::span<const Tensor> inputs);
 inline Tensor record(Tensor y, std::shared_ptr<Node> node, std::initializer_list<Tensor> inputs) {
   return record(std::move(y), std::move(node), std::span<const Tensor>(inputs.begin(), inputs.size()));
 }

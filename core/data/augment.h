@@ -6,11 +6,12 @@
 
 #include <graft/core/tensor.h>
 #include <graft/kernels/api/batch.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft::data {
 
 /// Each amount is the half width of a uniform distribution. All zero: no augmentation.
-struct AffineAugment {
+struct GRAFT_API AffineAugment {
   double rotation = 0;  // radians
   double scale = 0;     // relative, 0.12: 0.88 to 1.12; less than 1
   double shear = 0;     // x moves by shear * y
@@ -26,7 +27,7 @@ struct AffineAugment {
 };
 
 /// theta (n, 2, 3) f32 for affine_warp: the inverse maps. Row i depends on (seed, epoch, positions[i]) only.
-Tensor affine_matrices(const AffineAugment& augment, std::uint64_t seed, std::uint64_t epoch,
-                       const std::vector<std::int64_t>& positions);
+GRAFT_API Tensor affine_matrices(const AffineAugment& augment, std::uint64_t seed, std::uint64_t epoch,
+                                 const std::vector<std::int64_t>& positions);
 
 }  // namespace graft::data

@@ -4,12 +4,13 @@
 #include <cstdint>
 
 #include <graft/core/data/loader.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft::data {
 
 /// The batches that a Loader with the same options (drop_last) gives, made where the data set lies. Which one is read
 /// from device memory, so that a captured step makes another one at every replay.
-class DeviceBatches {
+class GRAFT_API DeviceBatches {
  public:
   /// Of the options batch_size, shuffle, seed, normalization, augment, features and device count. `dtype` of the
   /// pictures: f32, bf16 or f16. Pixels or features, and labels, are copied to the device once. Throws Error as Loader

@@ -6,10 +6,11 @@
 
 #include <graft/core/data/augment.h>
 #include <graft/core/data/dataset.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft::data {
 
-struct LoaderOptions {
+struct GRAFT_API LoaderOptions {
   std::int64_t batch_size = 128;
   bool shuffle = true;
   bool drop_last = false;  // leave out a last, smaller batch
@@ -27,7 +28,7 @@ struct LoaderOptions {
   void validate(const Dataset& dataset) const;
 };
 
-class Loader {
+class GRAFT_API Loader {
  public:
   /// Throws Error for an empty or malformed dataset or options out of range.
   Loader(Dataset dataset, LoaderOptions options);
@@ -45,7 +46,7 @@ class Loader {
   bool next(Batch& batch);
 
  private:
-  struct Impl;
+  struct GRAFT_LOCAL Impl;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -8,12 +8,13 @@
 #include <functional>
 
 #include <graft/core/data/dataset.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft::data {
 
 inline constexpr std::int64_t kStrokesSide = 28;
 
-struct StrokesOptions {
+struct GRAFT_API StrokesOptions {
   std::int64_t classes = 1000;
   std::int64_t images = 100'000;  // image i is of class i % classes, sample index first_index + i / classes
   std::uint64_t seed = 1;
@@ -21,10 +22,11 @@ struct StrokesOptions {
 };
 
 /// Draws one image, 28 x 28, white on black, into `pixels` (784 bytes, row-major).
-void draw_stroke_glyph(std::uint64_t seed, std::int64_t stroke_class, std::int64_t index, std::uint8_t* pixels);
+GRAFT_API void draw_stroke_glyph(std::uint64_t seed, std::int64_t stroke_class, std::int64_t index,
+                                 std::uint8_t* pixels);
 
 /// Draws a dataset on all threads. `progress`, if given, is told the number of images done, from the calling thread.
 /// Throws Error for counts that are not positive.
-Dataset make_strokes(const StrokesOptions& options, const std::function<void(std::int64_t)>& progress = {});
+GRAFT_API Dataset make_strokes(const StrokesOptions& options, const std::function<void(std::int64_t)>& progress = {});
 
 }  // namespace graft::data

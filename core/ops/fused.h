@@ -10,6 +10,7 @@
 #include <graft/core/ops/math.h>
 #include <graft/core/tensor.h>
 #include <graft/kernels/api/chain.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft {
 
@@ -19,7 +20,7 @@ namespace graft {
 ///
 /// At most kernels::kChainSteps (8) steps, of which at most kernels::kChainTensors (4) take a tensor. A step that does
 /// not fit throws Error at once and says what was expected; the steps before stay as they were.
-class [[nodiscard]] Fused {
+class [[nodiscard]] GRAFT_API Fused {
  public:
   explicit Fused(const Tensor& x);
 

@@ -2,23 +2,24 @@
 #pragma once
 
 #include <graft/core/tensor.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft {
 
 /// Views.
-Tensor permute(const Tensor& x, const std::vector<int>& order);
-Tensor transpose(const Tensor& x, int a, int b);
+GRAFT_API Tensor permute(const Tensor& x, const std::vector<int>& order);
+GRAFT_API Tensor transpose(const Tensor& x, int a, int b);
 /// Elements start, start + step, .. before end along dim; end is clamped to the size, negative values count from the
 /// end.
-Tensor slice(const Tensor& x, int dim, std::int64_t start, std::int64_t end, std::int64_t step = 1);
+GRAFT_API Tensor slice(const Tensor& x, int dim, std::int64_t start, std::int64_t end, std::int64_t step = 1);
 /// Broadcast to a larger shape with strides of 0.
-Tensor expand(const Tensor& x, const Shape& shape);
-Tensor unsqueeze(const Tensor& x, int dim);
-Tensor squeeze(const Tensor& x, int dim);
+GRAFT_API Tensor expand(const Tensor& x, const Shape& shape);
+GRAFT_API Tensor unsqueeze(const Tensor& x, int dim);
+GRAFT_API Tensor squeeze(const Tensor& x, int dim);
 
 /// Copies.
-Tensor concat(const std::vector<Tensor>& parts, int dim);
-Tensor index_select(const Tensor& x, int dim, const Tensor& index);
-Tensor gather(const Tensor& x, int dim, const Tensor& index);
+GRAFT_API Tensor concat(const std::vector<Tensor>& parts, int dim);
+GRAFT_API Tensor index_select(const Tensor& x, int dim, const Tensor& index);
+GRAFT_API Tensor gather(const Tensor& x, int dim, const Tensor& index);
 
 }  // namespace graft

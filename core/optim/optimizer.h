@@ -7,12 +7,13 @@
 #include <vector>
 
 #include <graft/core/tensor.h>
+#include <graft/kernels/api/export.h>
 #include <graft/kernels/api/optim.h>
 
 namespace graft::optim {
 
 /// Parameters that share settings. The rate and the decay may be changed between steps.
-struct ParamGroup {
+struct GRAFT_API ParamGroup {
   std::vector<Tensor> params{};
   double lr = 1e-3;
   double weight_decay = 0;
@@ -20,7 +21,7 @@ struct ParamGroup {
 
 /// What an optimiser reads from its device's memory at each step, so that a captured step can be replayed. All on the
 /// parameters' device.
-struct StepClock {
+struct GRAFT_API StepClock {
   Tensor step;        // i64 scalar: which entry of lr_factor
   Tensor lr_factor;   // f64 (n): times each group's lr
   Tensor updates;     // i64 scalar: updates made since follow(), counted by whoever ends the step (finish_step)
@@ -28,12 +29,12 @@ struct StepClock {
 };
 
 /// How the update of one parameter is limited.
-struct UpdateLimit {
+struct GRAFT_API UpdateLimit {
   double multiplier = 1;  // scales the whole step after the optimiser's own normalisation; 0: the parameter is skipped
   Tensor mask{};          // bool or u8, the parameter's shape; elements with 0 keep their bytes; undefined for none
 };
 
-class Optimizer {
+class GRAFT_API Optimizer {
  public:
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
@@ -96,7 +97,7 @@ class Optimizer {
   std::vector<kernels::OptimParam> batch_;  // kept between steps so that a step allocates nothing
 };
 
-struct SgdOptions {
+struct GRAFT_API SgdOptions {
   double lr = 1e-3;
   double momentum = 0;
   double dampening = 0;
@@ -104,7 +105,7 @@ struct SgdOptions {
   bool nesterov = false;
 };
 
-class Sgd final : public Optimizer {
+class GRAFT_API Sgd final : public Optimizer {
  public:
   Sgd(std::vector<Tensor> params, SgdOptions options);
   /// Groups bring their own lr and weight_decay.
@@ -117,7 +118,7 @@ class Sgd final : public Optimizer {
   SgdOptions options_;
 };
 
-struct AdamOptions {
+struct GRAFT_API AdamOptions {
   double lr = 1e-3;
   double beta1 = 0.9;
   double beta2 = 0.999;
@@ -126,7 +127,7 @@ struct AdamOptions {
 };
 
 /// Adam (Kingma and Ba, 2015); weight decay is added to the gradient.
-class Adam : public Optimizer {
+class GRAFT_API Adam : public Optimizer {
  public:
   Adam(std::vector<Tensor> params, AdamOptions options);
   Adam(std::vector<ParamGroup> groups, AdamOptions options);
@@ -144,20 +145,20 @@ class Adam : public Optimizer {
 };
 
 /// AdamW (Loshchilov and Hutter, 2019); weight decay shrinks the parameter directly.
-class AdamW final : public Adam {
+class GRAFT_API AdamW final : public Adam {
  public:
   AdamW(std::vector<Tensor> params, AdamOptions options);
   AdamW(std::vector<ParamGroup> groups, AdamOptions options);
 };
 
 /// The sum of squares of all gradients, an f64 scalar on their device; undefined when there are none.
-Tensor squared_grad_norm(const std::vector<Tensor>& params);
+GRAFT_API Tensor squared_grad_norm(const std::vector<Tensor>& params);
 
 /// The 2-norm of all gradients together; parameters without a gradient, and frozen ones, have no share.
-double grad_norm(const std::vector<Tensor>& params);
+GRAFT_API double grad_norm(const std::vector<Tensor>& params);
 
 /// The factor min(1, max_norm / (norm + 1e-6)) for Optimizer::step, as torch.nn.utils.clip_grad_norm_. Throws Error,
 /// naming the first parameter at fault, when the norm is not finite.
-double clip_factor(const std::vector<Tensor>& params, double max_norm);
+GRAFT_API double clip_factor(const std::vector<Tensor>& params, double max_norm);
 
 }  // namespace graft::optim

@@ -6,10 +6,11 @@
 
 #include <graft/core/optim/optimizer.h>
 #include <graft/core/tensor.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft::optim {
 
-class StepState {
+class GRAFT_API StepState {
  public:
   struct Options {
     std::vector<double> lr_factor;  // of each step: their number is that of the steps

@@ -3,13 +3,14 @@
 
 #include <array>
 
+#include <graft/kernels/api/export.h>
 #include <graft/kernels/api/permutation.h>
 #include <graft/kernels/api/tensor_ref.h>
 
 namespace graft::kernels {
 
 /// Half widths of the uniform distributions of an affine map; all 0: none.
-struct AffineAmounts {
+struct GRAFT_API AffineAmounts {
   double rotation = 0;  // radians
   double scale = 0;     // relative
   double shear = 0;     // x moves by shear y

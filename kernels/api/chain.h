@@ -5,6 +5,7 @@
 #include <array>
 
 #include <graft/kernels/api/elementwise.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft::kernels {
 
@@ -12,7 +13,7 @@ inline constexpr int kChainSteps = 8;    // of one chain, at most
 inline constexpr int kChainTensors = 4;  // steps that take another tensor, at most
 
 /// One step from a value v to the next.
-struct ChainStep {
+struct GRAFT_API ChainStep {
   enum class Kind : std::uint8_t {
     unary,   // unary(v)
     scalar,  // v binary scalar, or scalar binary v when `reversed`
@@ -48,10 +49,10 @@ struct ChainStep {
   }
 };
 
-const char* name(const ChainStep& step);
+GRAFT_API const char* name(const ChainStep& step);
 
 /// 1 to kChainSteps steps in the order in which they are done, at most kChainTensors of them with a tensor.
-struct ChainSteps {
+struct GRAFT_API ChainSteps {
   std::array<ChainStep, kChainSteps> at{};
   int count = 0;
 
@@ -101,10 +102,10 @@ enum class ChainReads : std::uint8_t {
 };
 
 /// True where the gradient is another one behind the backward of the step: not for v + other and v - other.
-bool changes_gradient(const ChainStep& step);
+GRAFT_API bool changes_gradient(const ChainStep& step);
 
 /// What a backward has to do, for every backend.
-struct ChainBackwardPlan {
+struct GRAFT_API ChainBackwardPlan {
   int lowest = 0;   // it goes from the last step down to this one
   int forward = 0;  // the first so many steps are computed again
   std::array<ChainReads, kChainSteps> reads{};

@@ -1,11 +1,12 @@
 // 2-D convolution (cross-correlation, as every framework's), NHWC activations and KRSC weights in memory.
 #pragma once
 
+#include <graft/kernels/api/export.h>
 #include <graft/kernels/api/matmul.h>
 
 namespace graft::kernels {
 
-struct Conv2dGeometry {
+struct GRAFT_API Conv2dGeometry {
   std::int64_t stride_h = 1, stride_w = 1;
   std::int64_t padding_h = 0, padding_w = 0;
   std::int64_t dilation_h = 1, dilation_w = 1;

@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <string>
 
+#include <graft/kernels/api/export.h>
+
 namespace graft {
 
 enum class DeviceType : std::uint8_t { cpu, cuda };
 
-struct Device {
+struct GRAFT_API Device {
   DeviceType type = DeviceType::cpu;
   std::int8_t index = 0;
 
@@ -23,10 +25,10 @@ struct Device {
 };
 
 /// "cpu" or "cuda:0".
-std::string to_string(Device device);
+GRAFT_API std::string to_string(Device device);
 
 /// The queue that work runs on. On the CPU work is done when the call returns; on CUDA `native` is a cudaStream_t.
-struct Stream {
+struct GRAFT_API Stream {
   Device device = Device::cpu();
   void* native = nullptr;
 };

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include <graft/kernels/api/error.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft {
 
@@ -19,12 +20,12 @@ constexpr std::size_t size_of(DType dtype) {
 }
 
 /// "f32", "bf16", "bool", ...
-const char* name(DType dtype);
+GRAFT_API const char* name(DType dtype);
 
 constexpr bool is_floating(DType dtype) { return static_cast<int>(dtype) <= static_cast<int>(DType::f16); }
 
 /// bfloat16: the upper half of a float, rounded to nearest even; NaN stays NaN.
-struct bf16 {
+struct GRAFT_API bf16 {
   std::uint16_t bits = 0;
 
   bf16() = default;
@@ -39,7 +40,7 @@ struct bf16 {
 };
 
 /// IEEE 754 binary16, rounded to nearest even; subnormals kept, overflow to infinity, NaN stays NaN.
-struct f16 {
+struct GRAFT_API f16 {
   std::uint16_t bits = 0;
 
   f16() = default;

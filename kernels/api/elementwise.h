@@ -4,6 +4,7 @@
 // of one call have the same shape: the caller has already expanded the inputs.
 #pragma once
 
+#include <graft/kernels/api/export.h>
 #include <graft/kernels/api/tensor_ref.h>
 
 namespace graft::kernels {
@@ -26,7 +27,7 @@ enum class UnaryOp : std::uint8_t {
   silu,       // x sigmoid(x)
 };
 
-const char* name(UnaryOp op);
+GRAFT_API const char* name(UnaryOp op);
 
 /// True where the backward formula takes the output y (exp, sqrt, reciprocal, relu, relu6, sigmoid, tanh), not the
 /// input x.
@@ -52,7 +53,7 @@ struct UnaryBackwardArgs {
 
 enum class BinaryOp : std::uint8_t { add, sub, mul, div, eq, ne, lt, le, gt, ge };
 
-const char* name(BinaryOp op);
+GRAFT_API const char* name(BinaryOp op);
 constexpr bool is_comparison(BinaryOp op) { return op >= BinaryOp::eq; }
 
 /// y = a op b. a and b of one dtype; y of that dtype, or bool for a comparison. y may be a itself (in place).

@@ -8,16 +8,18 @@
 #include <string_view>
 #include <type_traits>
 
+#include <graft/kernels/api/export.h>
+
 namespace graft {
 
 /// Every error the library throws. The message says what was refused, where, what came and what was expected.
-class Error : public std::runtime_error {
+class GRAFT_API Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
 /// One argument of `cat`: text or a number, printed the short way.
-class Piece {
+class GRAFT_API Piece {
  public:
   Piece(std::string_view text) : text_(text) {}
   Piece(const std::string& text) : text_(text) {}
@@ -39,7 +41,7 @@ class Piece {
   std::string text_;
 };
 
-std::string concat(std::initializer_list<Piece> pieces);
+GRAFT_API std::string concat(std::initializer_list<Piece> pieces);
 
 /// A piece of anything: text and numbers as they are, the rest by its to_string.
 template <class T>
@@ -57,7 +59,7 @@ std::string cat(const Parts&... parts) {
 }
 
 /// "388,800".
-std::string with_thousands(std::int64_t n);
+GRAFT_API std::string with_thousands(std::int64_t n);
 
 /// Throws Error(cat(parts...)).
 template <class... Parts>

@@ -1,12 +1,13 @@
 // Optimiser updates over a list of parameters at once (one launch on a GPU).
 #pragma once
 
+#include <graft/kernels/api/export.h>
 #include <graft/kernels/api/tensor_ref.h>
 
 namespace graft::kernels {
 
 /// One parameter of a multi-tensor update. param, grad, state and mask lie densely in the same element order.
-struct OptimParam {
+struct GRAFT_API OptimParam {
   TensorRef param, grad;     // one floating dtype
   TensorRef state0, state1;  // SGD: momentum buffer, -; Adam: first, second moment. f64 for f64 params, else f32
   // undefined for none: f32 beside a bf16 or f16 param (f64 beside f64), the value that is really trained; param is
@@ -22,7 +23,7 @@ struct OptimParam {
 
 /// What an update reads from its device's memory instead of taking from the host, so that a captured update can be
 /// replayed: null pointers throughout for none.
-struct OptimClock {
+struct GRAFT_API OptimClock {
   const std::int64_t* step = nullptr;     // index into lr_factor
   const double* lr_factor = nullptr;      // times each lr
   const std::int64_t* updates = nullptr;  // added to each param's step

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 
+#include <graft/kernels/api/export.h>
 #include <graft/kernels/api/philox.h>
 
 namespace graft::kernels {
@@ -12,7 +13,7 @@ namespace graft::kernels {
 /// A permutation of 0 .. size - 1, chosen by seed: a Feistel network of eight rounds over the least even number of bits
 /// that holds size, applied again while the result lies beyond size (cycle walking, Black and Rogaway, 2002; for
 /// shuffling on GPUs: Mitchell et al., 2022). size below 2^62.
-class Permutation {
+class GRAFT_API Permutation {
  public:
   constexpr Permutation(std::uint64_t size, std::uint64_t seed) : size_(size) {
     while (half_bits_ < 31 && (std::uint64_t{1} << (2 * half_bits_)) < size) ++half_bits_;

@@ -6,10 +6,12 @@
 #include <array>
 #include <cstdint>
 
+#include <graft/kernels/api/export.h>
+
 namespace graft::kernels {
 
 /// Which random numbers an op uses: word j of element block i is philox(seed, offset, i)[j].
-struct RandomKey {
+struct GRAFT_API RandomKey {
   std::uint64_t seed = 0;
   std::uint64_t offset = 0;  // one per op call; handed out by the generator in core
   // For an op that is captured once and replayed: memory of the op's device that counts the replays, each of which

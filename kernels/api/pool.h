@@ -1,11 +1,12 @@
 // Max, average and adaptive average pooling over NHWC images.
 #pragma once
 
+#include <graft/kernels/api/export.h>
 #include <graft/kernels/api/tensor_ref.h>
 
 namespace graft::kernels {
 
-struct PoolGeometry {
+struct GRAFT_API PoolGeometry {
   std::int64_t kernel_h = 2, kernel_w = 2;
   std::int64_t stride_h = 2, stride_w = 2;
   std::int64_t padding_h = 0, padding_w = 0;    // at most half the kernel

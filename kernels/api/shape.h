@@ -8,12 +8,13 @@
 #include <string>
 
 #include <graft/kernels/api/error.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft {
 
 inline constexpr int kMaxRank = 8;
 
-class Shape {
+class GRAFT_API Shape {
  public:
   constexpr Shape() = default;
   Shape(std::initializer_list<std::int64_t> sizes) : Shape(std::span(sizes.begin(), sizes.size())) {}
@@ -64,12 +65,12 @@ class Shape {
 };
 
 /// "(2, 3, 4)".
-std::string to_string(const Shape& shape);
+GRAFT_API std::string to_string(const Shape& shape);
 
 /// Row-major strides, in elements.
-Shape contiguous_strides(const Shape& shape);
+GRAFT_API Shape contiguous_strides(const Shape& shape);
 
 /// Strides of a logical NCHW shape that lies NHWC in memory. Requires rank 4.
-Shape channels_last_strides(const Shape& shape);
+GRAFT_API Shape channels_last_strides(const Shape& shape);
 
 }  // namespace graft

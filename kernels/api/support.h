@@ -5,13 +5,15 @@
 #include <string>
 #include <utility>
 
+#include <graft/kernels/api/export.h>
+
 namespace graft::kernels {
 
 enum class BackendId : std::uint8_t { cpu, reference, cuda, vendor };
 
-const char* name(BackendId id);
+GRAFT_API const char* name(BackendId id);
 
-struct Support {
+struct GRAFT_API Support {
   bool ok = true;
   std::string reason;  // empty when ok
 

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <graft/kernels/api/dtype.h>
+#include <graft/kernels/api/export.h>
 #include <graft/kernels/api/shape.h>
 
 namespace graft::kernels {
 
-struct TensorRef {
+struct GRAFT_API TensorRef {
   void* data = nullptr;
   DType dtype = DType::f32;
   Shape shape;
@@ -21,12 +22,12 @@ struct TensorRef {
 };
 
 /// Row-major with no gaps. Dimensions of size 1 may have any stride; an empty tensor is contiguous.
-bool is_contiguous(const TensorRef& t);
+GRAFT_API bool is_contiguous(const TensorRef& t);
 
 /// Rank 4 and NHWC in memory with no gaps (sizes of 1 may have any stride).
-bool is_channels_last(const TensorRef& t);
+GRAFT_API bool is_channels_last(const TensorRef& t);
 
 /// "f32 (2, 3)" for error messages.
-std::string to_string(const TensorRef& t);
+GRAFT_API std::string to_string(const TensorRef& t);
 
 }  // namespace graft::kernels

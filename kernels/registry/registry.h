@@ -1,12 +1,10 @@
 // Which backends serve an op on a device, in which order; running an op on the first that can.
 #pragma once
 
-#include <cstdint>
 #include <span>
-#include <string>
-#include <vector>
 
 #include <graft/kernels/api/table.h>
+#include <graft/kernels/registry/backend_scope.h>
 
 namespace graft::kernels {
 
@@ -21,27 +19,5 @@ const BackendTable* find_backend(BackendId id);
 /// be one that was offered). Throws Error that lists every backend's reason when none does.
 template <class Args>
 void run(const Args& args, Stream& stream);
-
-/// While it lives, ops of this thread run on this backend only; nothing falls back silently.
-class BackendScope {
- public:
-  explicit BackendScope(BackendId id);
-  ~BackendScope();
-  BackendScope(const BackendScope&) = delete;
-  BackendScope& operator=(const BackendScope&) = delete;
-
- private:
-  int previous_;
-};
-
-/// How often each op has run in this process, by the op's name ("conv2d_backward_weight"): what tests and profiles ask.
-std::uint64_t kernel_calls(std::string_view op);
-std::uint64_t kernel_calls();
-struct KernelCount {
-  std::string op;
-  std::uint64_t calls = 0;
-};
-std::vector<KernelCount> kernel_counts();
-void reset_kernel_counts();
 
 }  // namespace graft::kernels

@@ -3,15 +3,17 @@
 
 #include <string>
 
+#include <graft/kernels/api/export.h>
+
 namespace graft {
 
 /// Reads every environment variable of graft's that has one of several values or a number (README, "Settings"). Throws
 /// Error, which names variable, value and what was expected, for one that makes no sense; the first op that needs it
 /// would throw the same.
-void check_settings();
+GRAFT_API void check_settings();
 
 /// What is to be said about this build's CPU backends: that only the slow reference backend serves the CPU, and what to
 /// do; "" where there is the fast one.
-std::string slow_cpu_notice();
+GRAFT_API std::string slow_cpu_notice();
 
 }  // namespace graft

@@ -1,5 +1,7 @@
 #include <graft/kernels/runtime/activity.h>
 
+#include <graft/kernels/runtime/activity_counters.h>
+
 namespace graft::runtime {
 
 ActivityCounters& activity_counters() {

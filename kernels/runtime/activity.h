@@ -2,13 +2,14 @@
 // allocates nor waits. No CUDA header.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+
+#include <graft/kernels/api/export.h>
 
 namespace graft::runtime {
 
 /// Of the process, all devices together.
-struct DeviceActivity {
+struct GRAFT_API DeviceActivity {
   std::uint64_t launches = 0;        // of kernels, those of graphs not counted
   std::uint64_t graph_launches = 0;  // of graphs
   std::uint64_t copies = 0;          // between host and device, and on the device
@@ -16,13 +17,6 @@ struct DeviceActivity {
   std::uint64_t allocations = 0;     // from the caching allocators
 };
 
-DeviceActivity device_activity();
-
-/// Where those who do such things count them.
-struct ActivityCounters {
-  std::atomic<std::uint64_t> launches{0}, graph_launches{0}, copies{0}, waits{0}, allocations{0};
-};
-ActivityCounters& activity_counters();
-inline void count_one(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
+GRAFT_API DeviceActivity device_activity();
 
 }  // namespace graft::runtime

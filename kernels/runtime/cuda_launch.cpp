@@ -20,9 +20,10 @@
 #endif
 
 #include <graft/kernels/api/error.h>
-#include <graft/kernels/runtime/activity.h>
+#include <graft/kernels/runtime/activity_counters.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
+#include <graft/kernels/runtime/profile.h>
 #include <graft/kernels/runtime/settings.h>
 #include <graft/kernels/runtime/streams.h>
 #include <graft/kernels/runtime/tickets.h>

@@ -6,7 +6,7 @@
 #include <cstddef>
 
 #include <graft/kernels/api/device.h>
-#include <graft/kernels/runtime/profile.h>
+#include <graft/kernels/runtime/timed_launch.h>
 
 namespace graft::runtime {
 

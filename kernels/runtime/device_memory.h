@@ -5,10 +5,11 @@
 #include <cstdint>
 
 #include <graft/kernels/api/device.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft::runtime {
 
-struct DeviceMemoryStats {
+struct GRAFT_API DeviceMemoryStats {
   std::size_t in_use = 0;          // bytes of the blocks handed out
   std::size_t peak = 0;            // highest in_use since the last reset
   std::size_t reserved = 0;        // bytes taken from the device, in use or kept for reuse
@@ -16,25 +17,25 @@ struct DeviceMemoryStats {
   std::uint64_t system_calls = 0;  // cudaMalloc
 };
 
-DeviceMemoryStats device_memory_stats(int device);
+GRAFT_API DeviceMemoryStats device_memory_stats(int device);
 /// Bytes that could be allocated now, in pieces: what the device has free and what is cached here. Other programs may
 /// take them.
-std::size_t device_memory_available(int device);
-void device_reset_peak(int device);
+GRAFT_API std::size_t device_memory_available(int device);
+GRAFT_API void device_reset_peak(int device);
 
 /// Waits for the device and gives all memory that nobody uses back to it.
-void device_release_cache(int device);
+GRAFT_API void device_release_cache(int device);
 
 /// Tells that work on `stream` uses a block that was allocated on another stream: the block is given to nobody else
 /// until that work is done. `block` may be nullptr.
-void device_record_stream(void* block, const Stream& stream);
+GRAFT_API void device_record_stream(void* block, const Stream& stream);
 
 /// Gives a block back on the stream that it was allocated on. `block` may be nullptr.
-void device_free(void* block, Device device) noexcept;
+GRAFT_API void device_free(void* block, Device device) noexcept;
 
 /// While it lives, memory allocated by the calling thread carries this name in the out-of-memory message. The text must
 /// live as long as the memory: a literal.
-class AllocationName {
+class GRAFT_API AllocationName {
  public:
   explicit AllocationName(const char* name);
   ~AllocationName();
@@ -44,6 +45,6 @@ class AllocationName {
  private:
   const char* previous_;
 };
-const char* allocation_name();
+GRAFT_API const char* allocation_name();
 
 }  // namespace graft::runtime

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <graft/kernels/api/export.h>
+
 namespace graft {
 
 /// More threads than this are refused, as a mistake: OpenMP ends the process when it cannot start one.
@@ -15,12 +17,12 @@ inline constexpr int kMaxThreads = 1024;
 ///
 /// After fork() a child whose parent had used several threads has one: OpenMP's others are not there, and waiting for
 /// them would never end. num_threads() is 1 in it, and set_num_threads throws Error for more.
-void set_num_threads(int count);
-int num_threads();
+GRAFT_API void set_num_threads(int count);
+GRAFT_API int num_threads();
 
 /// While it lives, parallel_for on the calling thread runs serially: for threads that are one of several already, whose
 /// own teams would fight over the same cores.
-class SerialScope {
+class GRAFT_API SerialScope {
  public:
   SerialScope();
   ~SerialScope();
@@ -35,8 +37,8 @@ namespace detail {
 /// Work that is not parallel_for's (oneDNN's) is about to use several of OpenMP's threads.
 void note_threads();
 
-void parallel_for(std::int64_t count, std::int64_t grain, void (*body)(void*, std::int64_t, std::int64_t),
-                  void* context);
+GRAFT_API void parallel_for(std::int64_t count, std::int64_t grain, void (*body)(void*, std::int64_t, std::int64_t),
+                            void* context);
 }
 
 /// Calls f(begin, end) on consecutive ranges that cover [0, count), each at least `grain` long (but the last), in

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include <graft/kernels/api/error.h>
-#include <graft/kernels/runtime/activity.h>
+#include <graft/kernels/runtime/activity_counters.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/runtime/streams.h>

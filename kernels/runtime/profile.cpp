@@ -15,6 +15,7 @@
 #include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/runtime/settings.h>
 #include <graft/kernels/runtime/streams.h>
+#include <graft/kernels/runtime/timed_launch.h>
 
 namespace graft::runtime {
 namespace {

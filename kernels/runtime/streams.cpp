@@ -8,7 +8,7 @@
 #include <mutex>
 
 #include <graft/kernels/api/error.h>
-#include <graft/kernels/runtime/activity.h>
+#include <graft/kernels/runtime/activity_counters.h>
 #include <graft/kernels/runtime/cuda.h>
 #include <graft/kernels/runtime/cuda_check.h>
 #include <graft/kernels/runtime/device_allocator.h>

@@ -5,15 +5,16 @@
 #include <memory>
 
 #include <graft/kernels/api/device.h>
+#include <graft/kernels/api/export.h>
 
 namespace graft::runtime {
 
 /// The stream that the calling thread's work for this device goes to: the device's default stream, or what a
 /// StreamScope says. Throws Error where the device cannot be used.
-Stream& current_stream(int device);
+GRAFT_API Stream& current_stream(int device);
 
 /// A stream of one's own: non-blocking, its work unordered with that of other streams unless events say otherwise.
-class OwnedStream {
+class GRAFT_API OwnedStream {
  public:
   explicit OwnedStream(int device = 0);
   /// Waits for its work. Memory that was allocated on it goes over to the device's default stream.
@@ -33,7 +34,7 @@ class OwnedStream {
 };
 
 /// While it lives, the calling thread's work for the stream's device goes to this stream.
-class StreamScope {
+class GRAFT_API StreamScope {
  public:
   explicit StreamScope(const Stream& stream);
   ~StreamScope();
@@ -45,7 +46,7 @@ class StreamScope {
 };
 
 /// A point in a stream's work.
-class Event {
+class GRAFT_API Event {
  public:
   /// `timed`: for elapsed_ms; costs a little more.
   explicit Event(int device = 0, bool timed = false);
@@ -75,7 +76,7 @@ class Event {
 
 /// A piece of work that was captured once and is launched again as a whole. It owns the memory that was allocated while
 /// it was captured: results keep their place, and nobody else gets it while the graph lives.
-class Graph {
+class GRAFT_API Graph {
  public:
   Graph();
   ~Graph();  // waits for its last launch
@@ -90,7 +91,7 @@ class Graph {
 
  private:
   friend class GraphCapture;
-  struct Impl;
+  struct GRAFT_LOCAL Impl;
   std::unique_ptr<Impl> impl_;
 };
 
@@ -103,7 +104,7 @@ class Graph {
 ///
 /// While it lives, waiting for the stream (item(), synchronize) throws Error, and so do copies between the device and
 /// host memory that is not pinned; so does waiting for any other stream or event by this thread. Memory freed meanwhile serves the capture again.
-class GraphCapture {
+class GRAFT_API GraphCapture {
  public:
   /// Throws Error when the stream is the CPU's, or another capture is under way on its device.
   GraphCapture(Graph& graph, const Stream& stream);
@@ -127,6 +128,6 @@ class GraphCapture {
 };
 
 /// Whether the stream's work is being captured.
-bool is_capturing(const Stream& stream);
+GRAFT_API bool is_capturing(const Stream& stream);
 
 }  // namespace graft::runtime

@@ -9,6 +9,7 @@
 #include <graft/kernels/runtime/streams.h>
 #include <graft/kernels/runtime/tensor_map.h>
 #include <graft/kernels/runtime/tickets.h>
+#include <graft/kernels/runtime/timed_launch.h>
 
 namespace graft {
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include <graft/kernels/api/export.h>
 #include <graft/kernels/api/support.h>
 
 namespace graft::vendor {
@@ -22,7 +23,7 @@ enum class Engines : std::uint8_t {
   fastest,
 };
 
-struct Options {
+struct GRAFT_API Options {
   Engines engines = Engines::strict;
 };
 
@@ -39,6 +40,6 @@ struct Options {
 /// Thread-safe; may be called again, with other options too. The libraries are looked for in the folder that
 /// GRAFT_VENDOR_LIBRARIES names if it is set, else where the system's loader looks, else in the CUDA toolkit and
 /// the cuDNN that this library was built with.
-kernels::Support enable(const Options& options = {});
+GRAFT_API kernels::Support enable(const Options& options = {});
 
 }  // namespace graft::vendor

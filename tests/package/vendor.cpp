@@ -1,6 +1,5 @@
 // Uses the vendor's backend of the installed package where there is one; else fails unless it is told why not.
 #include <graft/graft.h>
-#include <graft/kernels/registry/registry.h>
 #include <graft/kernels/vendor/vendor.h>
 
 #include <cstdio>
