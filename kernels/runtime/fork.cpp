@@ -10,7 +10,7 @@
 namespace graft::runtime {
 namespace {
 
-std::atomic<std::uint64_t> generation{1};
+std::atomic<std::uint64_t> generation{1};  // grows in the child
 
 struct Held {
   std::mutex mutex;  // of the list; the first to be taken
@@ -48,11 +48,6 @@ void watch_forks() {
 
 }  // namespace
 
-std::uint64_t fork_generation() {
-  watch_forks();
-  return generation.load(std::memory_order_relaxed);
-}
-
 void hold_while_forking(std::mutex& mutex) {
   watch_forks();
   const std::lock_guard lock(held().mutex);
@@ -61,7 +56,8 @@ void hold_while_forking(std::mutex& mutex) {
 
 void ForkMark::set() {
   if (generation_.load(std::memory_order_relaxed) != 0) return;  // of the first use, which fork() may have lost
-  generation_.store(fork_generation(), std::memory_order_relaxed);
+  watch_forks();
+  generation_.store(generation.load(std::memory_order_relaxed), std::memory_order_relaxed);
 }
 
 bool ForkMark::lost() const noexcept {

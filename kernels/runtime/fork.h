@@ -1,5 +1,5 @@
 // fork() copies one thread and all memory. What belonged to other threads, or to a device, is then there and does not
-// work: whoever has such things compares generations.
+// work: whoever has such things marks the generation they were made in.
 #pragma once
 
 #include <atomic>
@@ -7,10 +7,6 @@
 #include <mutex>
 
 namespace graft::runtime {
-
-/// A number that a process and the children that it makes by fork() do not share: 1 or more. It changes in the child.
-/// The first call, in the parent, makes that known to the system.
-std::uint64_t fork_generation();
 
 /// From now on fork() waits until nobody holds `mutex`, so that the child can take it. The mutex must live for ever.
 /// Calls nest in the order of registration: a mutex that is taken while another is held comes after it.
