@@ -92,7 +92,8 @@ graft_install_packages() {
   rm -f "$log"
 }
 
-# What building everything needs.
+# What building the library alone needs (the preset install), and everything.
+GRAFT_LIBRARY_PACKAGES=(g++ cmake ninja-build libdnnl-dev zlib1g-dev nlohmann-json3-dev)
 GRAFT_BUILD_PACKAGES=(g++ cmake ninja-build ccache libdnnl-dev zlib1g-dev nlohmann-json3-dev libcli11-dev libgtest-dev
   libgmock-dev libbenchmark-dev libboost-context-dev binutils)
 
