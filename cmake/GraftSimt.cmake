@@ -7,6 +7,12 @@ set(GRAFT_SIMT_CHECK_DEFAULT ON)
 if(GRAFT_SANITIZE)
   set(GRAFT_SIMT_CHECK_DEFAULT OFF)  # the host's sanitizers take their place
 endif()
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 16)
+  set(GRAFT_SIMT_CHECK_DEFAULT OFF)  # its copies of structs call memcpy itself, which nothing can check
+  if(NOT GRAFT_SANITIZE AND NOT DEFINED GRAFT_SIMT_CHECK)
+    message(STATUS "graft: emulated kernels are not checked: that needs g++, or clang 16 or newer (GRAFT_SIMT_CHECK)")
+  endif()
+endif()
 option(GRAFT_SIMT_CHECK "Check every memory access of emulated kernels, and look for races" ${GRAFT_SIMT_CHECK_DEFAULT})
 
 set(GRAFT_SIMT_INSTRUMENT)
@@ -17,6 +23,11 @@ if(GRAFT_SIMT_CHECK)
   set(GRAFT_SIMT_INSTRUMENT -fsanitize=thread -fsanitize=alignment -fsanitize-recover=alignment -g1)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     list(APPEND GRAFT_SIMT_INSTRUMENT --param=tsan-instrument-func-entry-exit=0)
+  elseif(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    # clang instruments after it has optimised, and leaves out a read that a write to the same place follows: which may be
+    # of memory that nobody wrote. Vectors would make one access of several.
+    list(APPEND GRAFT_SIMT_INSTRUMENT "SHELL:-mllvm -tsan-instrument-func-entry-exit=0"
+         "SHELL:-mllvm -tsan-instrument-read-before-write=1" -fno-vectorize -fno-slp-vectorize)
   endif()
 endif()
 

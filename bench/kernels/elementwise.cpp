@@ -28,7 +28,7 @@ void add_copy(const Place& place, const char* what, double moved,
               const std::function<std::pair<Tensor, Tensor>()>& make) {
   add(place, place.name("copy", what), {.bytes = moved}, [=] {
     const auto [x, y] = make();
-    return [x, y] { raw::run(kernels::CopyArgs{x.ref(), y.ref()}, x); };
+    return [from = x, to = y] { raw::run(kernels::CopyArgs{from.ref(), to.ref()}, from); };
   });
 }
 

@@ -3,14 +3,9 @@
 #pragma once
 
 #include <graft/kernels/simt/core.h>
+#include <graft/kernels/simt/sanitizers.h>
 
 #include <cstddef>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define GRAFT_SIMT_ASAN 1
-#else
-#define GRAFT_SIMT_ASAN 0
-#endif
 
 namespace graft::simt {
 

@@ -7,12 +7,15 @@
 // memory.
 //
 // Never instrumented itself.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#include <graft/kernels/simt/sanitizers.h>
+
+#if !GRAFT_SIMT_ASAN && !GRAFT_SIMT_TSAN
 
 #include <graft/kernels/simt/checker_access.h>
 #include <graft/kernels/simt/checker_report.h>
 #include <graft/kernels/simt/symbolize.h>
 
+#include <cstring>
 #include <string>
 #include <type_traits>
 
@@ -92,6 +95,21 @@ GRAFT_ACCESS(16)
 
 void __tsan_read_range(void* p, std::size_t bytes) { range<Kind::read>(p, bytes, CALLER); }
 void __tsan_write_range(void* p, std::size_t bytes) { range<Kind::write>(p, bytes, CALLER); }
+// clang's: copies of structs, and loops that it takes for a copy.
+void* __tsan_memcpy(void* to, const void* from, std::size_t bytes) {
+  range<Kind::read>(from, bytes, CALLER);
+  range<Kind::write>(to, bytes, CALLER);
+  return std::memcpy(to, from, bytes);
+}
+void* __tsan_memmove(void* to, const void* from, std::size_t bytes) {
+  range<Kind::read>(from, bytes, CALLER);
+  range<Kind::write>(to, bytes, CALLER);
+  return std::memmove(to, from, bytes);
+}
+void* __tsan_memset(void* to, int value, std::size_t bytes) {
+  range<Kind::write>(to, bytes, CALLER);
+  return std::memset(to, value, bytes);
+}
 void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
 
@@ -106,6 +124,13 @@ void __tsan_vptr_read(void**) {}
   int __tsan_atomic##bits##_compare_exchange_##strength(volatile T* p, T* expected, T desired, int, int) { \
     check<sizeof(T), Kind::atomic>(const_cast<T*>(p), place_of(CALLER));                                   \
     return __atomic_compare_exchange_n(p, expected, desired, weak, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);    \
+  }
+// clang's: it gives the value that was there.
+#define GRAFT_COMPARE_VALUE(bits, T)                                                                       \
+  T __tsan_atomic##bits##_compare_exchange_val(volatile T* p, T expected, T desired, int, int) {           \
+    check<sizeof(T), Kind::atomic>(const_cast<T*>(p), place_of(CALLER));                                   \
+    __atomic_compare_exchange_n(p, &expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);         \
+    return expected;                                                                                       \
   }
 #define GRAFT_ATOMIC(bits, T)                                                  \
   T __tsan_atomic##bits##_load(const volatile T* p, int) {                     \
@@ -127,7 +152,8 @@ void __tsan_vptr_read(void**) {}
   GRAFT_FETCH(bits, T, xor)                                                    \
   GRAFT_FETCH(bits, T, nand)                                                   \
   GRAFT_COMPARE(bits, T, strong, false)                                        \
-  GRAFT_COMPARE(bits, T, weak, true)
+  GRAFT_COMPARE(bits, T, weak, true)                                           \
+  GRAFT_COMPARE_VALUE(bits, T)
 GRAFT_ATOMIC(8, std::uint8_t)
 GRAFT_ATOMIC(16, std::uint16_t)
 GRAFT_ATOMIC(32, std::uint32_t)

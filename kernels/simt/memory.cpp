@@ -9,9 +9,10 @@
 #include <cstring>
 #include <map>
 
+#include <graft/kernels/simt/sanitizers.h>
 #include <graft/kernels/simt/shadow.h>
 
-#if defined(__SANITIZE_ADDRESS__)
+#if GRAFT_SIMT_ASAN
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(begin, bytes) (static_cast<void>(begin), static_cast<void>(bytes))
@@ -29,7 +30,7 @@ constexpr bool kInstrumented = true;
 #else
 constexpr bool kInstrumented = false;
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if GRAFT_SIMT_ASAN
 constexpr bool kPoisoned = true;
 #else
 constexpr bool kPoisoned = false;

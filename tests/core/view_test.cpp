@@ -116,7 +116,9 @@ TEST(Flatten, MergesTheNamedDimensions) {
 }
 
 TEST(Permute, MovesEveryElement) {
-  for (const auto& [name, x] : layouts()) {
+  for (const Layout& layout : layouts()) {
+    const auto& name = layout.name;
+    const Tensor& x = layout.tensor;
     if (x.dim() != 3) continue;
     SCOPED_TRACE(name);
     std::vector<int> order = {0, 1, 2};
@@ -143,7 +145,9 @@ TEST(Permute, RefusesBadOrders) {
 }
 
 TEST(Slice, MatchesPythonForEveryStartEndAndStep) {
-  for (const auto& [name, x] : layouts()) {
+  for (const Layout& layout : layouts()) {
+    const auto& name = layout.name;
+    const Tensor& x = layout.tensor;
     if (x.dim() != 3 || x.numel() == 0) continue;
     for (int dim = 0; dim < 3; ++dim) {
       const std::int64_t n = x.size(dim);
@@ -244,7 +248,9 @@ TEST(Concat, RefusesPartsThatDoNotFit) {
 }
 
 TEST(IndexSelect, PicksAlongEveryDimensionOfEveryLayout) {
-  for (const auto& [name, x] : layouts()) {
+  for (const Layout& layout : layouts()) {
+    const auto& name = layout.name;
+    const Tensor& x = layout.tensor;
     if (x.dim() != 3 || x.numel() == 0) continue;
     for (int dim = 0; dim < 3; ++dim) {
       const std::int64_t n = x.size(dim);
@@ -275,7 +281,9 @@ TEST(IndexSelect, WorksForEveryDtypeAndRefusesBadIndices) {
 }
 
 TEST(Gather, PicksAlongEveryDimensionOfEveryLayout) {
-  for (const auto& [name, x] : layouts()) {
+  for (const Layout& layout : layouts()) {
+    const auto& name = layout.name;
+    const Tensor& x = layout.tensor;
     if (x.dim() != 3 || x.numel() == 0) continue;
     for (int dim = 0; dim < 3; ++dim) {
       Shape shape = x.shape();
@@ -310,9 +318,14 @@ TEST(AsStrided, StaysInsideTheStorage) {
   EXPECT_EQ(walked(x.as_strided({2}, {11}, 0)), std::vector<double>({0, 11}));
   EXPECT_EQ(x.as_strided({0}, {1}, 12).numel(), 0);
   const std::int64_t big = std::int64_t{1} << 40;
-  for (const auto& [shape, strides, offset] : std::vector<std::tuple<Shape, Shape, std::int64_t>>{
+  struct View {
+    Shape shape, strides;
+    std::int64_t offset;
+  };
+  for (const View& view : std::vector<View>{
            {{2}, {12}, 0}, {{12}, {1}, 1}, {{1}, {1}, 12}, {{1}, {1}, -1}, {{0}, {1}, 13}, {{big}, {big}, 0}})
-    expect_contains(error_of([&] { x.as_strided(shape, strides, offset); }), {"outside the storage", "12 elements"});
+    expect_contains(error_of([&] { x.as_strided(view.shape, view.strides, view.offset); }),
+                    {"outside the storage", "12 elements"});
   expect_contains(error_of([&] { x.as_strided({2}, {-1}, 5); }), {"negative"});
   expect_contains(error_of([&] { x.as_strided({2, 2}, {1}, 0); }), {"differ in rank"});
   expect_contains(error_of([&] { x.as_strided({-2}, {1}, 0); }), {"negative"});
