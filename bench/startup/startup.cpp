@@ -1,6 +1,6 @@
 // A whole program in one file: LeNet-5's first training step on a batch of 32. Written as a newcomer would, it includes
-// the umbrella header, and what programs do first. bench/compare_libtorch compiles and runs it beside its libtorch twin; with the argument `cuda` the
-// step runs on a GPU.
+// the umbrella header, and what programs do first. bench/compare_libtorch compiles and runs it beside its libtorch twin;
+// with the argument `cuda` the step runs on a GPU.
 #include <cstdio>
 #include <string_view>
 

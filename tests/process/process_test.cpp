@@ -13,7 +13,12 @@ namespace {
 
 class Process : public ::testing::Test {
  protected:
-  Ended run_case(const std::string& name) { return run_program({GRAFT_PROCESS_CASE, name, weights_}); }
+  Ended run_case(const std::string& name) {
+    std::map<std::string, const char*> environment;
+    // To LeakSanitizer a child of fork() leaks what the threads had that are not in it.
+    if (name.starts_with("fork_")) environment["ASAN_OPTIONS"] = "detect_leaks=0";
+    return run_program({GRAFT_PROCESS_CASE, name, weights_}, environment);
+  }
 
   /// Exit code 0, no error, and this among what was said.
   void expect_good(const std::string& name, const std::string& said) {
@@ -57,7 +62,12 @@ TEST_F(Process, AChildOfForkHasOneThreadAndIsToldSo) { expect_good("fork_thread_
 TEST_F(Process, AChildOfForkMayStartThreadsOfItsOwn) { expect_good("fork_threads_in_child", "ok\n"); }
 TEST_F(Process, AForkBeforeTheFirstOpCostsNothing) { expect_good("fork_before_threads", "ok\n"); }
 TEST_F(Process, ALoaderInAChildOfForkSaysSoAndLetsItselfBeDestroyed) { expect_good("fork_loader", "ok\n"); }
-TEST_F(Process, AForkWaitsForTheLockOfTheHostsMemory) { expect_good("fork_while_allocating", "ok\n"); }
+TEST_F(Process, AForkWaitsForTheLockOfTheHostsMemory) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "AddressSanitizer's own allocator does not survive a fork while another thread allocates";
+#endif
+  expect_good("fork_while_allocating", "ok\n");
+}
 
 #ifdef GRAFT_WITH_CUDA
 TEST_F(Process, TheDeviceInAChildOfForkIsRefusedByName) { expect_good("fork_device", "ok\n"); }
