@@ -113,7 +113,7 @@ GradientMask GradientMask::head_only(const Module& module) {
 // ------------------------------------------------------------------------------------------------------
 
 MaskScope::MaskScope(Module& module, const GradientMask& mask, bool batch_norm_inference)
-    : module_(module), mask_(mask), batch_norm_inference_(batch_norm_inference) {
+    : module_(module), mask_(mask) {
   mask.validate(module);
   const NamedTensors parameters = module.named_parameters();
   // A parameter that its owner had already stopped stays stopped.

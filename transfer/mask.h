@@ -67,7 +67,6 @@ class GRAFT_API MaskScope {
  private:
   Module& module_;
   const GradientMask& mask_;
-  bool batch_norm_inference_;
   NamedTensors trainable_, frozen_;
   std::vector<std::pair<Tensor, bool>> restore_;
   std::unordered_set<const Module*> inference_;
