@@ -4,12 +4,13 @@
 # tests reach the library's parts; and the shared library that the tests look at (graft_shared_check) costs link time only.
 
 set(GRAFT_EXPORT_INTERNALS_DEFAULT OFF)
-if(BUILD_SHARED_LIBS AND GRAFT_BUILD_TESTS)
-  set(GRAFT_EXPORT_INTERNALS_DEFAULT ON)  # the tests call what programs cannot
+if(BUILD_SHARED_LIBS AND (GRAFT_BUILD_TESTS OR GRAFT_BUILD_BENCH OR GRAFT_BUILD_APPS))
+  set(GRAFT_EXPORT_INTERNALS_DEFAULT ON)  # our own programs call what others cannot
 endif()
 option(GRAFT_EXPORT_INTERNALS "Export everything from a shared library, not the API alone" ${GRAFT_EXPORT_INTERNALS_DEFAULT})
 if(GRAFT_EXPORT_INTERNALS_DEFAULT AND NOT GRAFT_EXPORT_INTERNALS)
-  message(FATAL_ERROR "graft: tests of a shared library need GRAFT_EXPORT_INTERNALS=ON, or build it with GRAFT_BUILD_TESTS=OFF")
+  message(FATAL_ERROR "graft: tests, benchmarks and applications over a shared library need GRAFT_EXPORT_INTERNALS=ON; or build it "
+                      "without them (GRAFT_BUILD_TESTS, GRAFT_BUILD_BENCH, GRAFT_BUILD_APPS)")
 endif()
 
 if(TARGET graft_gpu)  # the same objects, whose tests call what programs cannot
