@@ -43,7 +43,7 @@ TEST(GradientTable, HoldsEveryOpOfTheHeaders) {
   for (const char* header : {"math.h", "nn.h", "view.h"}) {
     std::ifstream file(std::string(GRAFT_SOURCE_DIR "/core/ops/") + header);
     ASSERT_TRUE(file) << header;
-    const std::regex declaration(R"(^Tensor (\w+)\()");
+    const std::regex declaration(R"(^GRAFT_API Tensor (\w+)\()");
     for (std::string line; std::getline(file, line);) {
       std::smatch match;
       if (!std::regex_search(line, match, declaration)) continue;
