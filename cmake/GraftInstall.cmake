@@ -77,12 +77,12 @@ function(graft_install library folder)
     set(GRAFT_INSTALL_RECORD \"${folder}/installed_to.txt\")
     include(\"${PROJECT_SOURCE_DIR}/cmake/InstallHeaders.cmake\")" ${ARGN})
 
-  graft_package_libraries(GRAFT_PC_LIBRARIES)
-  set(GRAFT_PC_PUBLIC)
-  set(GRAFT_PC_PRIVATE ${GRAFT_PC_LIBRARIES})
-  if(GRAFT_PACKAGE_STATIC)  # there is no other library to be linked, with --static or without it
-    set(GRAFT_PC_PUBLIC " ${GRAFT_PC_LIBRARIES}")
-    set(GRAFT_PC_PRIVATE)
+  # An installation has one library, so that pkg-config's --static changes nothing: what a static one needs it needs always
+  # (Libs, not Libs.private), and a shared one asks for nothing.
+  set(GRAFT_PC_LIBRARIES)
+  if(GRAFT_PACKAGE_STATIC)
+    graft_package_libraries(GRAFT_PC_LIBRARIES)
+    string(PREPEND GRAFT_PC_LIBRARIES " ")
   endif()
   # Found from where the file itself is, so that a prefix may be moved.
   set(GRAFT_PC_PREFIX ${CMAKE_INSTALL_PREFIX})

@@ -1,5 +1,5 @@
-// Errors, types, thread-local state and inline functions across the border of the library, shared or not. Prints what is
-// wrong; exit code 1 then.
+// Errors, types, thread-local state and inline functions across the border of the library, shared or not. Prints what
+// is wrong; exit code 1 then.
 #include <graft/graft.h>
 
 #include <cstdio>
@@ -49,7 +49,8 @@ void errors() {
   const Tensor a = Tensor::ones({2, 3}), b = Tensor::ones({2, 4});
   expect(throws<Error>([&] { matmul(a, b); }), "an error that the library throws is not caught as graft::Error");
   expect(throws<std::runtime_error>([&] { matmul(a, b); }), "a graft::Error is not caught as std::runtime_error");
-  expect(throws<Error>([] { (void)Shape::filled(99, 1); }), "an error thrown by an inline function is not graft::Error");
+  expect(throws<Error>([] { (void)Shape::filled(99, 1); }),
+         "an error thrown by an inline function is not graft::Error");
   Sequential net({std::make_shared<Own>(true)});
   expect(throws<OwnError>([&] { net(a); }), "an error of the program's own does not come through the library");
   expect(throws<Error>([&] { parallel_for(1000, 1, [](std::int64_t, std::int64_t) { fail("inside"); }); }),
@@ -68,7 +69,8 @@ void types() {
   expect(typeid(*made) == typeid(Linear), "typeid of a layer made here");
   Sequential own({std::make_shared<Own>(false), made});
   expect(own(Tensor::ones({1, 2})).shape() == Shape{1, 2}, "a layer of the program's own in the library's container");
-  expect(dynamic_cast<Own*>(own.children().front().second.get()) != nullptr, "dynamic_cast to a layer of the program's own");
+  expect(dynamic_cast<Own*>(own.children().front().second.get()) != nullptr,
+         "dynamic_cast to a layer of the program's own");
   std::unique_ptr<optim::Optimizer> optimizer = std::make_unique<optim::AdamW>(own.parameters(), optim::AdamOptions{});
   expect(dynamic_cast<optim::Adam*>(optimizer.get()) != nullptr, "dynamic_cast of an optimiser to its base");
 }
