@@ -18,3 +18,8 @@ int omp_in_parallel();
 void omp_set_num_threads(int count);
 
 }  // extern "C"
+
+namespace graft::detail {
+/// Work that is not parallel_for's (oneDNN's) is about to use several of OpenMP's threads.
+void note_threads();
+}  // namespace graft::detail

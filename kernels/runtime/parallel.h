@@ -34,9 +34,6 @@ class GRAFT_API SerialScope {
 };
 
 namespace detail {
-/// Work that is not parallel_for's (oneDNN's) is about to use several of OpenMP's threads.
-void note_threads();
-
 GRAFT_API void parallel_for(std::int64_t count, std::int64_t grain, void (*body)(void*, std::int64_t, std::int64_t),
                             void* context);
 }
