@@ -85,10 +85,10 @@ endfunction()
 
 # graft_choose_host_compiler(): GRAFT_CUDA_HOST_FLAGS, or GRAFT_CUDA_HOST_FAILURES: which pairs failed, and how.
 macro(graft_choose_host_compiler)
-  # As long as nothing of this changes, what was found holds.
+  # What was found holds as long as nothing of this changes. A failure does not: a compiler may have been installed since.
   set(key "${GRAFT_NVCC};${CUDAToolkit_VERSION};${CMAKE_CXX_COMPILER};${CMAKE_CXX_COMPILER_VERSION};${GRAFT_CUDA_HOST_COMPILER}")
   list(APPEND key "$ENV{NVCC_CCBIN};$ENV{NVCC_PREPEND_FLAGS};$ENV{NVCC_APPEND_FLAGS};${GRAFT_CUDA_ARCHITECTURES}")
-  if(NOT GRAFT_PROBED STREQUAL key)
+  if(NOT GRAFT_PROBED STREQUAL key OR NOT GRAFT_CUDA_HOST)
     set(names ${GRAFT_CUDA_HOST_COMPILER})
     if(NOT names)
       set(names ${CMAKE_CXX_COMPILER} nvcc-default)

@@ -97,17 +97,25 @@ GRAFT_LIBRARY_PACKAGES=(g++ cmake ninja-build libdnnl-dev zlib1g-dev nlohmann-js
 GRAFT_BUILD_PACKAGES=(g++ cmake ninja-build ccache libdnnl-dev zlib1g-dev nlohmann-json3-dev libcli11-dev libgtest-dev
   libgmock-dev libbenchmark-dev libboost-context-dev binutils)
 
+# graft_toolkit: the folder of the CUDA toolkit that nvcc (in CUDA_HOME, on the PATH, or in /usr/local/cuda) belongs to, which may be a
+# wrapper elsewhere; nothing where there is no nvcc, or it does not say (Debian's).
+graft_toolkit() {
+  local nvcc
+  nvcc=$(PATH="${CUDA_HOME:+$CUDA_HOME/bin:}$PATH:/usr/local/cuda/bin" command -v nvcc) || return 0
+  { "$nvcc" -v __graft 2>&1 || true; } | sed -n 's/^#\$ TOP=//p' | head -n 1
+}
+
 # --- cuBLASLt's and cuDNN's headers ------------------------------------------------------------------------------------
 
 # The wheels that PyTorch for CUDA 13 installs. They are large (0.8 GB to fetch, once), their headers are not.
 GRAFT_VENDOR_WHEELS=(nvidia-cublas==13.1.0.3 nvidia-cudnn-cu13==9.19.0.56)
 
 # graft_vendor_headers: prints a folder for GRAFT_VENDOR_ROOT with the headers of cuBLASLt and cuDNN; nothing where the toolkit
-# has them, or there is none. Fetches them from PyPI into a cache folder, and fails, saying so, where that cannot be done.
+# has them, or none is found. Fetches them from PyPI into a cache folder, and fails, saying so, where that cannot be done.
 graft_vendor_headers() (
   set -euo pipefail
-  nvcc=$(PATH="${CUDA_HOME:+$CUDA_HOME/bin:}$PATH:/usr/local/cuda/bin" command -v nvcc) || exit 0
-  cuda=$("$nvcc" -v __graft 2>&1 | sed -n 's/^#\$ TOP=//p' | head -n 1 || true)
+  cuda=$(graft_toolkit)
+  [[ -n $cuda ]] || exit 0
   if [[ -e $cuda/include/cublasLt.h ]] && { [[ -e $cuda/include/cudnn_graph.h ]] || [[ -e ${CUDNN_HOME:-/usr}/include/cudnn_graph.h ]]; }; then
     exit 0
   fi
