@@ -12,6 +12,7 @@
 #include <graft/kernels/runtime/cuda.h>
 
 #include "op_case.h"
+#include "support/errors.h"
 
 namespace graft::test {
 namespace {
@@ -135,15 +136,6 @@ std::vector<Fault> faults() {
       division(DType::i64),
       scalar_division(),
   };
-}
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 // What an error says of the fault.
