@@ -33,10 +33,26 @@ if(GRAFT_SIMT_CHECK)
   endif()
 endif()
 
+# The library's fma without the instruction is a call of a hundred cycles, in the innermost loops of the products. Emulated
+# kernels run where they are built. Contraction stays off: the same bits with and without.
+include(CheckCXXSourceRuns)
+set(GRAFT_SIMT_ARCHITECTURE)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64" AND NOT CMAKE_CROSSCOMPILING)
+  set(flags ${CMAKE_REQUIRED_FLAGS})
+  string(APPEND CMAKE_REQUIRED_FLAGS " -mfma -O1")
+  check_cxx_source_runs("#include <cmath>
+                         int main(int n, char**) { return std::fma(double(n), 2.0, -2.0 * n) != 0; }" GRAFT_RUNS_FMA)
+  set(CMAKE_REQUIRED_FLAGS ${flags})
+  if(GRAFT_RUNS_FMA)
+    set(GRAFT_SIMT_ARCHITECTURE -mfma -ffp-contract=off)
+  endif()
+endif()
+
 # graft_emulated_kernels(<target>): its sources hold kernels, in a .cu file or of their own, for the emulator.
 function(graft_emulated_kernels target)
   set_target_properties(${target} PROPERTIES GRAFT_HOLDS_KERNELS ON)
   target_include_directories(${target} BEFORE PRIVATE ${PROJECT_SOURCE_DIR}/kernels/simt/include ${PROJECT_BINARY_DIR}/include)
   target_include_directories(${target} SYSTEM PRIVATE ${GRAFT_CUDA_INCLUDE})
-  target_compile_options(${target} PRIVATE -Wno-unknown-pragmas -Wno-psabi -fno-strict-aliasing ${GRAFT_SIMT_INSTRUMENT})
+  target_compile_options(${target} PRIVATE -Wno-unknown-pragmas -Wno-psabi -fno-strict-aliasing ${GRAFT_SIMT_ARCHITECTURE}
+                                           ${GRAFT_SIMT_INSTRUMENT})
 endfunction()

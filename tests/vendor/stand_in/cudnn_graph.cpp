@@ -122,39 +122,69 @@ bool read(const Node& operation, Convolution& c) {
          c.w.size[0] % (c.x.size[1] / c.w.size[1]) == 0;
 }
 
-// Calls f(place in x, place in w, place in y) for every product that the convolution adds.
+/// The elements of a tensor, densely in the order (n, c, h, w) whatever theirs was, each converted once.
+struct Values {
+  Tensor t;
+  std::vector<double> at;
+
+  explicit Values(Tensor of) : t(of), at(static_cast<std::size_t>(of.numel())) {
+    t.stride = {of.size[1] * of.size[2] * of.size[3], of.size[2] * of.size[3], of.size[3], 1};
+  }
+  Values(Tensor of, const void* p) : Values(of) {
+    auto into = at.begin();
+    for_each(of, [&](auto n, auto c, auto h, auto w) { *into++ = load(p, of.element, of.at(n, c, h, w)); });
+  }
+  double* from(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) { return at.data() + t.at(n, c, h, w); }
+};
+
+// Calls f(x, w, y, length) for the products that the convolution adds, a row of the output at a time: pointers to the first
+// element of x, which lie stride[1] apart, to the one of w, and to the first of y.
 template <class F>
-void for_each_product(const Convolution& v, F&& f) {
+void for_each_run(const Convolution& v, Values& x, Values& w, Values& y, F&& f) {
   const std::int64_t per_group = v.w.size[0] / (v.x.size[1] / v.w.size[1]);
-  for_each(v.y, [&](std::int64_t n, std::int64_t k, std::int64_t p, std::int64_t q) {
-    for (std::int64_t c = 0; c < v.w.size[1]; ++c)
-      for (std::int64_t r = 0; r < v.w.size[2]; ++r)
-        for (std::int64_t s = 0; s < v.w.size[3]; ++s) {
-          const std::int64_t h = p * v.stride[0] - v.padding[0] + r * v.dilation[0],
-                             w = q * v.stride[1] - v.padding[1] + s * v.dilation[1];
-          if (h < 0 || h >= v.x.size[2] || w < 0 || w >= v.x.size[3]) continue;
-          f(v.x.at(n, k / per_group * v.w.size[1] + c, h, w), v.w.at(k, c, r, s), v.y.at(n, k, p, q));
-        }
+  const auto quotient = [](std::int64_t a, std::int64_t b) { return a <= 0 ? 0 : (a + b - 1) / b; };  // rounded up
+  for_each(v.w, [&](std::int64_t k, std::int64_t c, std::int64_t r, std::int64_t s) {
+    const std::int64_t left = s * v.dilation[1] - v.padding[1];  // the place in a row of x for the first of y's
+    const std::int64_t first = quotient(-left, v.stride[1]);
+    const std::int64_t length = std::min(v.y.size[3], quotient(v.x.size[3] - left, v.stride[1])) - first;
+    if (length <= 0) return;
+    for (std::int64_t n = 0; n < v.y.size[0]; ++n)
+      for (std::int64_t p = 0; p < v.y.size[2]; ++p) {
+        const std::int64_t h = p * v.stride[0] - v.padding[0] + r * v.dilation[0];
+        if (h < 0 || h >= v.x.size[2]) continue;
+        f(x.from(n, k / per_group * v.w.size[1] + c, h, first * v.stride[1] + left), w.from(k, c, r, s), y.from(n, k, p, first),
+          length);
+      }
   });
 }
 
 void compute(const Convolution& v, void* x, void* w, void* y) {
-  const bool forward = v.kind == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR;
-  const bool data = v.kind == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR;
-  const Tensor& result = forward ? v.y : data ? v.x : v.w;
-  void* into = forward ? y : data ? x : w;
-  std::vector<double> sums(static_cast<std::size_t>(result.numel()));  // dense, whatever the order
-  for_each_product(v, [&](std::int64_t ix, std::int64_t iw, std::int64_t iy) {
-    const auto value = [](const void* p, const Tensor& t, std::int64_t i) { return load(p, t.element, i); };
-    if (forward)
-      sums[static_cast<std::size_t>(iy)] += value(x, v.x, ix) * value(w, v.w, iw);
-    else if (data)
-      sums[static_cast<std::size_t>(ix)] += value(y, v.y, iy) * value(w, v.w, iw);
-    else
-      sums[static_cast<std::size_t>(iw)] += value(y, v.y, iy) * value(x, v.x, ix);
-  });
-  for (std::int64_t i = 0; i < result.numel(); ++i)
-    blend(into, result, i, v.alpha, sums[static_cast<std::size_t>(i)], v.beta);
+  const std::int64_t step = v.stride[1];
+  const auto give = [&v](Values& result, const Tensor& t, void* into) {
+    auto sum = result.at.begin();
+    for_each(t, [&](auto n, auto c, auto h, auto q) { blend(into, t, t.at(n, c, h, q), v.alpha, *sum++, v.beta); });
+  };
+  if (v.kind == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR) {
+    Values vx(v.x, x), vw(v.w, w), vy(v.y);
+    for_each_run(v, vx, vw, vy, [step](const double* a, const double* b, double* to, std::int64_t length) {
+      for (std::int64_t i = 0; i < length; ++i) to[i] += a[i * step] * *b;
+    });
+    give(vy, v.y, y);
+  } else if (v.kind == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR) {
+    Values vx(v.x), vw(v.w, w), vy(v.y, y);
+    for_each_run(v, vx, vw, vy, [step](double* to, const double* b, const double* a, std::int64_t length) {
+      for (std::int64_t i = 0; i < length; ++i) to[i * step] += a[i] * *b;
+    });
+    give(vx, v.x, x);
+  } else {
+    Values vx(v.x, x), vw(v.w), vy(v.y, y);
+    for_each_run(v, vx, vw, vy, [step](const double* a, double* to, const double* b, std::int64_t length) {
+      double sum = 0;
+      for (std::int64_t i = 0; i < length; ++i) sum += a[i * step] * b[i];
+      *to += sum;
+    });
+    give(vw, v.w, w);
+  }
 }
 
 const Node* graph_of(const Node& plan) {
