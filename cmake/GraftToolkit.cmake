@@ -2,6 +2,7 @@
 #
 # Sets GRAFT_WITH_CUDA and, with it, GRAFT_CUDA_INCLUDE (headers), GRAFT_CUDA_ROOT and GRAFT_CUDA_HOST_FLAGS (nvcc's -ccbin).
 # The emulated device (GRAFT_DEVICE=emulated) needs the headers alone.
+include(${CMAKE_CURRENT_LIST_DIR}/GraftFindToolkit.cmake)
 
 # A project that has graft as a part asks for the device where it wants one.
 set(default OFF)
@@ -19,33 +20,6 @@ macro(graft_without_cuda reason)
   set(GRAFT_CUDA_SUMMARY "not built: ${reason}")
   if(NOT GRAFT_CUDA STREQUAL "AUTO")
     message(FATAL_ERROR "graft: GRAFT_CUDA=${GRAFT_CUDA}, but ${reason}. Mend that, or set GRAFT_CUDA=OFF")
-  endif()
-endmacro()
-
-# graft_find_toolkit(): nvcc and what belongs to it. nvcc may be a wrapper that stands elsewhere, or part of a system that has
-# the headers in /usr/include: `nvcc -v`, which FindCUDAToolkit runs, knows the folder.
-macro(graft_find_toolkit)
-  find_program(GRAFT_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda /opt/cuda PATH_SUFFIXES bin)
-  if(GRAFT_NVCC)
-    set(CUDAToolkit_NVCC_EXECUTABLE ${GRAFT_NVCC} CACHE FILEPATH "nvcc")
-    find_package(CUDAToolkit QUIET)
-    if(NOT CUDAToolkit_FOUND)
-      # conda's packages have headers and libraries in targets/ alone, which FindCUDAToolkit of older CMakes overlooks.
-      execute_process(COMMAND ${GRAFT_NVCC} -v __graft OUTPUT_VARIABLE said ERROR_VARIABLE said)
-      if(said MATCHES "#\\$ TOP=([^\r\n]*)")
-        set(GRAFT_CUDA_ROOT ${CMAKE_MATCH_1})
-      else()
-        get_filename_component(GRAFT_CUDA_ROOT ${GRAFT_NVCC} DIRECTORY)
-        get_filename_component(GRAFT_CUDA_ROOT ${GRAFT_CUDA_ROOT} DIRECTORY)
-      endif()
-      file(GLOB target ${GRAFT_CUDA_ROOT}/targets/${CMAKE_SYSTEM_PROCESSOR}-linux)
-      if(target)
-        get_filename_component(CUDAToolkit_TARGET_DIR ${target} ABSOLUTE)
-        list(PREPEND CMAKE_PREFIX_PATH ${CUDAToolkit_TARGET_DIR})
-        find_package(CUDAToolkit QUIET)
-        list(POP_FRONT CMAKE_PREFIX_PATH)
-      endif()
-    endif()
   endif()
 endmacro()
 
