@@ -1,9 +1,51 @@
 # Finding the CUDA toolkit, for the build and for graft-config.cmake.
 #
+# On a system with a second toolkit (Debian's, in /usr) FindCUDAToolkit takes from it what the first one lacks, and libraries
+# that come first in its search: of two versions nothing fits together.
+
+# graft_one_toolkit(): what belongs to the first include folder that was found. Sets GRAFT_CUDA_INCLUDE, GRAFT_CUDA_HEADERS
+# (the version that the headers say: 12.4) and GRAFT_CUDART_STATIC (its libcudart_static.a, or empty), and corrects CUDA::cudart
+# and CUDA::cudart_static.
+macro(graft_one_toolkit)
+  list(GET CUDAToolkit_INCLUDE_DIRS 0 graft_headers)
+  set(GRAFT_CUDA_INCLUDE)
+  foreach(graft_folder ${CUDAToolkit_INCLUDE_DIRS})  # newer CMakes name CCCL's folder too
+    string(FIND "${graft_folder}/" "${graft_headers}/" graft_at)
+    if(graft_at EQUAL 0)
+      list(APPEND GRAFT_CUDA_INCLUDE ${graft_folder})
+    endif()
+  endforeach()
+  set(GRAFT_CUDA_HEADERS unknown)
+  if(EXISTS ${graft_headers}/cuda_runtime_api.h)
+    file(STRINGS ${graft_headers}/cuda_runtime_api.h graft_line REGEX "^#define CUDART_VERSION +[0-9]+" LIMIT_COUNT 1)
+    if(graft_line MATCHES "([0-9]+)$")
+      math(EXPR graft_major "${CMAKE_MATCH_1} / 1000")
+      math(EXPR graft_minor "${CMAKE_MATCH_1} % 1000 / 10")
+      set(GRAFT_CUDA_HEADERS ${graft_major}.${graft_minor})
+    endif()
+  endif()
+  file(REAL_PATH ${graft_headers} graft_root)
+  get_filename_component(graft_root ${graft_root} DIRECTORY)
+  foreach(graft_name cudart cudart_static)
+    unset(graft_library)
+    unset(graft_library CACHE)
+    find_library(graft_library ${graft_name} PATHS ${graft_root} PATH_SUFFIXES lib64 lib lib/${CMAKE_SYSTEM_PROCESSOR}-linux-gnu
+                 NO_DEFAULT_PATH)
+    if(graft_library AND TARGET CUDA::${graft_name})
+      set_target_properties(CUDA::${graft_name} PROPERTIES IMPORTED_LOCATION ${graft_library})
+    endif()
+  endforeach()
+  set(GRAFT_CUDART_STATIC)
+  if(graft_library AND TARGET CUDA::cudart_static)
+    set(GRAFT_CUDART_STATIC ${graft_library})
+  endif()
+  unset(graft_library CACHE)
+endmacro()
+
 # graft_find_toolkit(): nvcc and what belongs to it. nvcc may be a wrapper that stands elsewhere, or part of a system that has
 # the headers in /usr/include: `nvcc -v`, which FindCUDAToolkit runs, knows the folder.
 macro(graft_find_toolkit)
-  find_program(GRAFT_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda /opt/cuda PATH_SUFFIXES bin)
+  find_program(GRAFT_NVCC nvcc HINTS ${CUDAToolkit_ROOT} ENV CUDAToolkit_ROOT ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda /opt/cuda PATH_SUFFIXES bin)
   if(GRAFT_NVCC)
     set(CUDAToolkit_NVCC_EXECUTABLE ${GRAFT_NVCC} CACHE FILEPATH "nvcc")
     find_package(CUDAToolkit QUIET)
@@ -24,5 +66,8 @@ macro(graft_find_toolkit)
         list(POP_FRONT CMAKE_PREFIX_PATH)
       endif()
     endif()
+  endif()
+  if(CUDAToolkit_FOUND)
+    graft_one_toolkit()
   endif()
 endmacro()
