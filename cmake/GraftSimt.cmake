@@ -28,7 +28,8 @@ if(GRAFT_SIMT_CHECK)
   elseif(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     # clang instruments after it has optimised, and leaves out a read that a write to the same place follows: which may be
     # of memory that nobody wrote. Vectors would make one access of several.
-    list(APPEND GRAFT_SIMT_INSTRUMENT "SHELL:-mllvm -tsan-instrument-func-entry-exit=0"
+    # addr2line of binutils 2.40 finds no inlined functions in clang's DWARF 5.
+    list(APPEND GRAFT_SIMT_INSTRUMENT -gdwarf-4 "SHELL:-mllvm -tsan-instrument-func-entry-exit=0"
          "SHELL:-mllvm -tsan-instrument-read-before-write=1" -fno-vectorize -fno-slp-vectorize)
   endif()
 endif()

@@ -419,6 +419,8 @@ void check_wgmma_waited(const Thread& thread) {
 }
 
 void registers_touched(const void* p, std::size_t bytes, bool writes, std::uint32_t place) {
+  // No thread runs: host code. The linker may have taken an inline function of a kernel's object for it, with its hooks.
+  if (group.current == nullptr) return;
   const char* const begin = static_cast<const char*>(p);
   for (Registers& r : state().registers[group.number(*group.current)].all) {
     if (!r.overlap(begin, bytes)) continue;

@@ -114,8 +114,10 @@ TEST_F(CheckerMemory, FindsMisalignedVectors) {
   const OnDevice<float> x(std::vector<float>(20)), y(16);
   EXPECT_EQ(launch(copy_four, dims(1, 32), static_cast<float*>(x), static_cast<float*>(y), 0), cudaSuccess);
   EXPECT_EQ(launch(copy_four, dims(1, 32), static_cast<float*>(x), static_cast<float*>(y), 4), cudaSuccess);
+#ifndef __clang__  // which copies a whole struct by memcpy, and asks for no alignment
   expect_report(launch(copy_four, dims(1, 32), static_cast<float*>(x), static_cast<float*>(y), 1),
                 AllOf(HasSubstr("misaligned: "), HasSubstr("4 bytes past a multiple of 16")));
+#endif
   expect_report(launch(change_four, dims(1, 32), static_cast<float*>(y), 2), HasSubstr("misaligned: "));
 }
 
