@@ -23,7 +23,7 @@ else()
 endif()
 # Where Debian looks for a package's licence.
 file(WRITE ${PROJECT_BINARY_DIR}/debian_copyright.cmake
-     "configure_file(${PROJECT_SOURCE_DIR}/LICENSE
-  \${CPACK_TEMPORARY_INSTALL_DIRECTORY}\${CPACK_PACKAGING_INSTALL_PREFIX}/share/doc/\${CPACK_PACKAGE_NAME}/copyright COPYONLY)\n")
+     "configure_file(\"${PROJECT_SOURCE_DIR}/LICENSE\"
+  \"\${CPACK_TEMPORARY_INSTALL_DIRECTORY}\${CPACK_PACKAGING_INSTALL_PREFIX}/share/doc/\${CPACK_PACKAGE_NAME}/copyright\" COPYONLY)\n")
 set(CPACK_PRE_BUILD_SCRIPTS ${PROJECT_BINARY_DIR}/debian_copyright.cmake)
 include(CPack)

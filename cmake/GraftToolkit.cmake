@@ -18,6 +18,8 @@ set(GRAFT_CUDA_MINIMUM 12.0)  # C++20, and sm_90a with wgmma and tensor maps
 macro(graft_without_cuda reason)
   set(GRAFT_WITH_CUDA OFF)
   set(GRAFT_CUDA_SUMMARY "not built: ${reason}")
+  graft_forget_toolkit()  # the next configuring looks again
+  unset(GRAFT_NVCC CACHE)
   if(NOT GRAFT_CUDA STREQUAL "AUTO")
     message(FATAL_ERROR "graft: GRAFT_CUDA=${GRAFT_CUDA}, but ${reason}. Mend that, or set GRAFT_CUDA=OFF")
   endif()
