@@ -50,9 +50,13 @@ macro(graft_one_toolkit)
   unset(graft_library CACHE)
 endmacro()
 
-# graft_forget_toolkit(): as on the first configuring. What FindCUDAToolkit has found once it keeps.
+# graft_forget_toolkit(): as on the first configuring, for what FindCUDAToolkit has found once it keeps; but what a project
+# found that graft is a part of is that project's.
 macro(graft_forget_toolkit)
-  get_cmake_property(graft_cached CACHE_VARIABLES)
+  set(graft_cached)
+  if(NOT GRAFT_TOOLKIT_IS_THEIRS)
+    get_cmake_property(graft_cached CACHE_VARIABLES)
+  endif()
   foreach(graft_name ${graft_cached})
     if(graft_name MATCHES "^(_cmake_CUDAToolkit_.*|CUDAToolkit_.*|CUDA_CUDART|CUDA_.*_LIBRARY|GRAFT_(NVCC_SAID|CUBLASLT_INCLUDE|CUDNN_INCLUDE))$" AND
        NOT graft_name STREQUAL "CUDAToolkit_ROOT")
@@ -64,6 +68,10 @@ endmacro()
 # graft_find_toolkit(): nvcc and what belongs to it. nvcc may be a wrapper that stands elsewhere, or part of a system that has
 # the headers in /usr/include: `nvcc -v`, which FindCUDAToolkit runs, knows the folder.
 macro(graft_find_toolkit)
+  set(GRAFT_TOOLKIT_IS_THEIRS OFF)
+  if(CUDAToolkit_FOUND OR CMAKE_CUDA_COMPILER_ID STREQUAL "NVIDIA")
+    set(GRAFT_TOOLKIT_IS_THEIRS ON)
+  endif()
   if(CMAKE_CUDA_COMPILER_ID STREQUAL "NVIDIA")  # the project has the language CUDA: its toolkit is ours
     set(GRAFT_NVCC ${CMAKE_CUDA_COMPILER} CACHE FILEPATH "nvcc")
   elseif(CUDAToolkit_NVCC_EXECUTABLE)
