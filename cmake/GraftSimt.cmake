@@ -33,8 +33,8 @@ if(GRAFT_SIMT_CHECK)
   endif()
 endif()
 
-# The library's fma without the instruction is a call of a hundred cycles, in the innermost loops of the products. Emulated
-# kernels run where they are built. Contraction stays off: the same bits with and without.
+# Without the instruction each fma in the innermost loops of the products is a call. Emulated kernels run where they are built.
+# Contraction stays off: the same bits with and without.
 include(CheckCXXSourceRuns)
 set(GRAFT_SIMT_ARCHITECTURE)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64" AND NOT CMAKE_CROSSCOMPILING)
