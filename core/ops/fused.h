@@ -2,7 +2,8 @@
 //
 //   Tensor y = fused(x).mul(scale).add(shift).relu().run();      // relu(x * scale + shift)
 //
-// gives what relu(x * scale + shift) gives, without writing the products and sums to memory in between.
+// gives what relu(x * scale + shift) gives, without writing the products and sums to memory in between. (The reference
+// backend, which serves where oneDNN is not there, computes all steps in double and rounds once.)
 #pragma once
 
 #include <array>
