@@ -52,11 +52,11 @@ class MnistFinetune : public ::testing::Test {
   }
   std::string log() const { return test::get_file(folder_ / "log"); }
 
-  void write_digits(std::int64_t test_images = 300) {
+  void write_digits() {
     std::filesystem::create_directories(folder_ / "data/mnist");
     for (const bool train : {true, false}) {
       const data::Dataset glyphs = data::make_strokes(
-          {.classes = 10, .images = train ? 200 : test_images, .seed = 9, .first_index = train ? 0 : 1000});
+          {.classes = 10, .images = train ? 200 : 50, .seed = 9, .first_index = train ? 0 : 1000});
       const std::string prefix = folder_ / (train ? "data/mnist/train" : "data/mnist/t10k");
       data::write_idx(prefix + "-images-idx3-ubyte", glyphs.images.reshape({glyphs.size(), 28, 28}));
       const std::vector<std::uint8_t> labels = glyphs.labels.to_vector<std::uint8_t>();
@@ -69,8 +69,8 @@ class MnistFinetune : public ::testing::Test {
 
 TEST_F(MnistFinetune, LeavesReportsAndWeights) {
   write_digits();
-  const std::vector<std::string> arguments = {"--labels", "2,5", "--pretrain-images", "1000",
-                                              "--steps",  "8",   "--threads",         "1"};
+  const std::vector<std::string> arguments = {"--labels", "1,2", "--pretrain-images", "128",
+                                              "--steps",  "3",   "--threads",         "1"};
   ASSERT_EQ(run(arguments), 0) << log();
   EXPECT_NE(log().find("frozen check: 25 tensors"), std::string::npos) << log();
 
@@ -87,7 +87,7 @@ TEST_F(MnistFinetune, LeavesReportsAndWeights) {
   for (const char* part : {"<svg", "data:image/png;base64,", "class=\"confusion\"", "First-layer filters", "</html>"})
     EXPECT_NE(page.find(part), std::string::npos) << part;
   EXPECT_EQ(page.find("http"), std::string::npos) << "the page must stand alone";
-  const auto weights = io::read_safetensors(folder_ / "out/all_layers-5-labels.safetensors");
+  const auto weights = io::read_safetensors(folder_ / "out/all_layers-2-labels.safetensors");
   EXPECT_EQ(weights.at("fc.weight").shape(), (Shape{10, 256}));
   EXPECT_EQ(weights.metadata.at("method"), "all_layers");
 
@@ -102,7 +102,7 @@ TEST_F(MnistFinetune, LeavesReportsAndWeights) {
 #ifdef GRAFT_EMULATED_MNIST_FINETUNE
 // The whole table, reduced: pretraining, the four methods, the report; on the device as on the CPU.
 TEST_F(MnistFinetune, RunsOnTheDevice) {
-  write_digits(50);
+  write_digits();
   // What the checker finds, the tests of the kernels look for at smaller sizes; here it would take minutes.
   setenv("SIMT_CHECK", "0", 1);
   const auto report_of = [&](const std::string& device) {
@@ -130,7 +130,7 @@ TEST_F(MnistFinetune, RunsOnTheDevice) {
 
 TEST_F(MnistFinetune, AnInterruptKeepsWhatWasFinishedAndExitsWith130) {
   write_digits();
-  const pid_t child = start({"--labels", "2", "--pretrain-images", "500", "--steps", "1000000", "--threads", "1"});
+  const pid_t child = start({"--labels", "2", "--pretrain-images", "128", "--steps", "1000000", "--threads", "1"});
   for (int i = 0; i < 600 && log().find("2 labels a class") == std::string::npos; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   kill(child, SIGINT);
